@@ -1,0 +1,167 @@
+"""Networks, services, peers and hosts as frozen values that know nothing about Docker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from types import MappingProxyType
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class Product(StrEnum):
+    """Which control plane a topology runs."""
+
+    HEADSCALE = "headscale"
+    NETBIRD = "netbird"
+
+
+class Role(StrEnum):
+    """What a container is for. Services are what an operator runs; the rest is the lab's own."""
+
+    SERVICE = "service"
+    PEER = "peer"
+    HOST = "host"
+    HELPER = "helper"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network to create. `transit` networks carry addresses that are not their own (exit traffic)."""
+
+    name: str
+    subnet: IPv4Network
+    transit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A container's place on one network; `address` None lets the engine choose."""
+
+    network: str
+    address: IPv4Address | None = None
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file to copy into a container before it starts. `path` is absolute; `mode` as for chmod."""
+
+    path: str
+    content: bytes = field(repr=False)
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeMount:
+    volume: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """All that an engine needs to make one container, with networks and volumes by their lab names."""
+
+    name: str
+    image: str
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    hostname: str | None = None
+    user: str | None = None
+    environment: Mapping[str, str] = NOTHING
+    labels: Mapping[str, str] = NOTHING
+    attachments: tuple[Attachment, ...] = ()
+    files: tuple[File, ...] = ()
+    volumes: tuple[VolumeMount, ...] = ()
+    tmpfs: Mapping[str, str] = NOTHING
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    sysctls: Mapping[str, str] = NOTHING
+    security_opt: tuple[str, ...] = ()
+    read_only: bool = False
+    mem_limit_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The protocol check that says a service serves: `kind` is http (GET `path` answers 200), grpc (HTTP/2 SETTINGS) or tcp."""
+
+    kind: str
+    port: int
+    path: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port the operator publishes: host `published` (None: the engine's choice) to container `target`."""
+
+    target: int
+    protocol: str = "tcp"
+    published: int | None = None
+    host_ip: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One container of a topology, and when it serves. `stand_in` names the real thing it stands for."""
+
+    container: Container
+    ready: Ready | None = None
+    ports: tuple[Port, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    stand_in: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.container.name
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """What an operator runs: the services, their networks and named volumes. `control` is where peers attach."""
+
+    name: str
+    product: Product
+    services: tuple[Service, ...]
+    networks: tuple[Network, ...]
+    volumes: tuple[str, ...] = ()
+    control: str = "control"
+    secrets: Mapping[str, str] = field(default=NOTHING, repr=False)
+
+    def service(self, name: str) -> Service:
+        """The service called `name`; KeyError when there is none."""
+        for service in self.services:
+            if service.name == name:
+                return service
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A machine that runs the product's own client. `networks` are the LANs it stands on besides the underlay."""
+
+    name: str
+    user: str
+    networks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine without an agent on one LAN, at `offset` within its prefix; `serves` http or nothing."""
+
+    name: str
+    network: str
+    offset: int
+    serves: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Who takes part besides the control plane: LAN names, peers and hosts."""
+
+    networks: tuple[str, ...] = ()
+    peers: tuple[Peer, ...] = ()
+    hosts: tuple[Host, ...] = ()

@@ -1,0 +1,3 @@
+"""The commands, for `invoke` and `./inv`."""
+
+from labs.commands import namespace as namespace
