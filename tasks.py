@@ -1,3 +1,5 @@
 """The commands, for `invoke` and `./inv`."""
 
-from labs.commands import namespace as namespace
+from labs.commands import namespace
+
+__all__ = ["namespace"]

@@ -179,6 +179,6 @@ class Engine(Protocol):
         """All containers, running or not, that carry every one of these labels."""
 
     def stats(self, container_id: str) -> Mapping[str, object]:
-        """The engine's raw stats document, one shot, uninterpreted. Raises NotFound for a container that is not running."""
+        """The engine's raw stats document, one shot, uninterpreted. Raises NotFound unless the container runs."""
 
     def close(self) -> None: ...
