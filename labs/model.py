@@ -87,7 +87,7 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The protocol check that says a service serves: `kind` is http (GET `path` answers 200) or grpc (HTTP/2 SETTINGS)."""
+    """The check that says a service serves: `kind` is http (GET `path` answers 200) or grpc (HTTP/2 SETTINGS)."""
 
     kind: str
     port: int
