@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
-from types import MappingProxyType
-
-NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Product(StrEnum):
@@ -70,16 +67,16 @@ class Container:
     entrypoint: tuple[str, ...] | None = None
     hostname: str | None = None
     user: str | None = None
-    environment: Mapping[str, str] = NOTHING
-    labels: Mapping[str, str] = NOTHING
+    environment: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     attachments: tuple[Attachment, ...] = ()
     files: tuple[File, ...] = ()
     volumes: tuple[VolumeMount, ...] = ()
-    tmpfs: Mapping[str, str] = NOTHING
+    tmpfs: Mapping[str, str] = field(default_factory=dict)
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
-    sysctls: Mapping[str, str] = NOTHING
+    sysctls: Mapping[str, str] = field(default_factory=dict)
     security_opt: tuple[str, ...] = ()
     read_only: bool = False
     mem_limit_bytes: int | None = None
@@ -129,7 +126,7 @@ class Topology:
     networks: tuple[Network, ...]
     volumes: tuple[str, ...] = ()
     control: str = "control"
-    secrets: Mapping[str, str] = field(default=NOTHING, repr=False)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def service(self, name: str) -> Service:
         """The service called `name`; KeyError when there is none."""

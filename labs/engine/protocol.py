@@ -165,6 +165,9 @@ class Engine(Protocol):
     ) -> ExecResult:
         """Run a command to its end. A command that cannot be executed gives exit code 126 or 127, no exception."""
 
+    def interactive(self, container_id: str, argv: Sequence[str]) -> int:
+        """Run a command on the user's own terminal (or pipes) and return its exit code."""
+
     def copy_in(self, container_id: str, files: Iterable[File]) -> None:
         """Write files, making their parent folders; owner root."""
 

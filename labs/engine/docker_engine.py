@@ -1,0 +1,414 @@
+"""The Engine Protocol over the Docker SDK's low-level client (Engine API 1.41 or later)."""
+
+from __future__ import annotations
+
+import io
+import socket
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+import docker
+import requests
+from docker.errors import APIError, DockerException
+
+from labs.engine import stream
+from labs.engine.protocol import (
+    ContainerInfo,
+    EngineInfo,
+    ExecResult,
+    ImageInfo,
+    NetworkInfo,
+    State,
+    VolumeInfo,
+)
+from labs.engine.terminal import run_on_terminal
+from labs.errors import AddressInUse, EngineProblem, EngineUnavailable, NoSpace, NotFound
+from labs.model import Attachment, Container, File, Network
+
+# Many threads share the client while a lab starts; each may hold a connection in a long exec.
+_CONNECTIONS = 64
+# Image imports and stops may be slow on a loaded machine; every other call answers far sooner.
+_API_TIMEOUT_S = 120
+
+
+class DockerEngine:
+    """A Docker Engine at `endpoint` (unix:///… or tcp://…). Raises EngineUnavailable when nothing answers."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        _knock(endpoint)
+        with _translated(endpoint):
+            self._api = docker.APIClient(
+                base_url=endpoint,
+                version="auto",
+                timeout=_API_TIMEOUT_S,
+                num_pools=4,
+                max_pool_size=_CONNECTIONS,
+            )
+
+    def info(self) -> EngineInfo:
+        with _translated(self.endpoint):
+            info = self._api.info()
+        return EngineInfo(
+            endpoint=self.endpoint,
+            version=info["ServerVersion"],
+            api_version=self._api.api_version,
+            cgroup_version=int(info.get("CgroupVersion", "1")),
+            storage_driver=info["Driver"],
+            kernel=info["KernelVersion"],
+            os=info["OperatingSystem"],
+            cpus=info["NCPU"],
+            memory_bytes=info["MemTotal"],
+            rootless=any("rootless" in option for option in info.get("SecurityOptions") or ()),
+            local=self._shares_kernel(info["KernelVersion"]),
+        )
+
+    def image(self, reference: str) -> ImageInfo:
+        with _translated(reference):
+            found = self._api.inspect_image(reference)  # type: ignore[no-untyped-call]
+        digests = found.get("RepoDigests") or ()
+        return ImageInfo(
+            id=found["Id"],
+            reference=reference,
+            size_bytes=found["Size"],
+            labels=found["Config"].get("Labels") or {},
+            digest=digests[0].partition("@")[2] if digests else None,
+        )
+
+    def images(self, labels: Mapping[str, str]) -> tuple[ImageInfo, ...]:
+        with _translated("images"):
+            found = self._api.images(filters=_label_filter(labels))
+        return tuple(self.image(tag) for entry in found for tag in entry.get("RepoTags") or ())
+
+    def import_image(self, root: BinaryIO, reference: str, changes: Sequence[str]) -> ImageInfo:
+        repository, _, tag = reference.rpartition(":")
+        with _translated(reference):
+            # The SDK's own helper reads the whole archive into memory first; this one streams.
+            response = self._api.post(
+                self._api.base_url + f"/v{self._api.api_version}/images/create",
+                params={"fromSrc": "-", "repo": repository, "tag": tag, "changes": list(changes)},
+                data=root,
+                headers={"Content-Type": "application/tar"},
+                timeout=_API_TIMEOUT_S * 5,
+            )
+            self._raise_for_stream(response, reference)
+        return self.image(reference)
+
+    def remove_image(self, reference: str) -> None:
+        with _translated(reference):
+            self._api.remove_image(reference)
+
+    def create_network(self, network: Network, name: str, labels: Mapping[str, str]) -> NetworkInfo:
+        pool = docker.types.IPAMPool(subnet=str(network.subnet))
+        options = {"com.docker.network.bridge.enable_ip_masquerade": "false"} if network.transit else {}
+        with _translated(f"network {network.name} ({network.subnet})"):
+            made = self._api.create_network(
+                name,
+                driver="bridge",
+                options=options,
+                ipam=docker.types.IPAMConfig(pool_configs=[pool]),
+                internal=not network.transit,
+                labels=dict(labels),
+                check_duplicate=True,
+            )
+        return NetworkInfo(id=made["Id"], name=name, labels=dict(labels), subnets=(network.subnet,))
+
+    def networks(self, labels: Mapping[str, str] | None = None) -> tuple[NetworkInfo, ...]:
+        with _translated("networks"):
+            found = self._api.networks(filters=_label_filter(labels) if labels is not None else None)
+        return tuple(_network_info(entry) for entry in found)
+
+    def remove_network(self, network_id: str) -> None:
+        with _translated(network_id), _gone_is_fine():
+            self._api.remove_network(network_id)
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> VolumeInfo:
+        with _translated(f"volume {name}"):
+            self._api.create_volume(name, labels=dict(labels))
+        return VolumeInfo(name=name, labels=dict(labels))
+
+    def volumes(self, labels: Mapping[str, str]) -> tuple[VolumeInfo, ...]:
+        with _translated("volumes"):
+            found = self._api.volumes(filters=_label_filter(labels))["Volumes"] or ()
+        return tuple(VolumeInfo(entry["Name"], entry.get("Labels") or {}) for entry in found)
+
+    def remove_volume(self, name: str) -> None:
+        with _translated(f"volume {name}"), _gone_is_fine():
+            self._api.remove_volume(name)
+
+    def create(self, container: Container, name: str, networks: Mapping[str, str], volumes: Mapping[str, str]) -> str:
+        with _translated(f"container {name} from {container.image}"):
+            body = _create_body(container, networks, volumes)
+            made: str = self._api.create_container_from_config(body, name)["Id"]  # type: ignore[no-untyped-call]
+        try:
+            for attachment in container.attachments[1:]:
+                self.connect(made, networks[attachment.network], attachment)
+            if container.files:
+                self.copy_in(made, container.files)
+        except BaseException:
+            self.remove(made)
+            raise
+        return made
+
+    def connect(self, container_id: str, network_id: str, attachment: Attachment) -> None:
+        with _translated(f"network {attachment.network}"):
+            self._api.connect_container_to_network(
+                container_id,
+                network_id,
+                ipv4_address=str(attachment.address) if attachment.address else None,
+                aliases=list(attachment.aliases),
+            )
+
+    def disconnect(self, container_id: str, network_id: str) -> None:
+        with _translated(f"network {network_id}"):
+            self._api.disconnect_container_from_network(container_id, network_id)
+
+    def start(self, container_id: str) -> None:
+        with _translated(f"container {container_id[:12]}"):
+            self._api.start(container_id)
+
+    def stop(self, container_id: str, grace_s: int = 10) -> None:
+        with _translated(f"container {container_id[:12]}"):
+            self._api.stop(container_id, timeout=grace_s)
+
+    def pause(self, container_id: str) -> None:
+        with _translated(f"container {container_id[:12]}"):
+            self._api.pause(container_id)
+
+    def unpause(self, container_id: str) -> None:
+        with _translated(f"container {container_id[:12]}"):
+            self._api.unpause(container_id)
+
+    def remove(self, container_id: str) -> None:
+        with _translated(f"container {container_id[:12]}"), _gone_is_fine():
+            self._api.remove_container(container_id, force=True, v=True)
+
+    def exec(self, container_id: str, argv: Sequence[str]) -> ExecResult:
+        with _translated(f"container {container_id[:12]}: {argv[0]}"):
+            run = self._api.exec_create(container_id, list(argv))["Id"]
+            try:
+                with stream.opened(self._api, run, tty=False) as connection:
+                    stdout, stderr = stream.read_all(connection)
+            except APIError as error:
+                # Some engines answer the start with the runtime's refusal, others with its exit code.
+                if "executable file not found" in str(error) or "no such file" in str(error):
+                    return ExecResult(127, "", str(error.explanation))
+                raise
+            code = self._api.exec_inspect(run)["ExitCode"]
+        return ExecResult(code, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+    def interactive(self, container_id: str, argv: Sequence[str]) -> int:
+        with _translated(f"container {container_id[:12]}: {argv[0]}"):
+            return run_on_terminal(self._api, container_id, argv)
+
+    def copy_in(self, container_id: str, files: Iterable[File]) -> None:
+        with _translated(f"container {container_id[:12]}"):
+            self._api.put_archive(container_id, "/", _archive(files))
+
+    def logs(self, container_id: str, tail: int | None = None) -> str:
+        with _translated(f"container {container_id[:12]}"):
+            text: bytes = self._api.logs(container_id, tail=tail if tail is not None else "all")
+        return text.decode(errors="replace")
+
+    def follow_logs(self, container_id: str) -> Iterator[str]:
+        with _translated(f"container {container_id[:12]}"):
+            chunks = self._api.logs(container_id, stream=True, follow=True)
+        with _translated(f"container {container_id[:12]}"):
+            yield from _lines(chunks)
+
+    def inspect(self, container_id: str) -> ContainerInfo:
+        with _translated(f"container {container_id[:12]}"):
+            found = self._api.inspect_container(container_id)
+        state = found["State"]
+        return ContainerInfo(
+            id=found["Id"],
+            name=found["Name"].lstrip("/"),
+            image=found["Config"]["Image"],
+            labels=found["Config"].get("Labels") or {},
+            state=State(state["Status"]),
+            addresses=_addresses(found),
+            pid=state["Pid"],
+            exit_code=state["ExitCode"] if state["Status"] in ("exited", "dead") else None,
+            started_at=state["StartedAt"],
+            oom_killed=state["OOMKilled"],
+            restarts=found["RestartCount"],
+        )
+
+    def containers(self, labels: Mapping[str, str]) -> tuple[ContainerInfo, ...]:
+        with _translated("containers"):
+            found = self._api.containers(all=True, filters=_label_filter(labels))
+        return tuple(
+            ContainerInfo(
+                id=entry["Id"],
+                name=entry["Names"][0].lstrip("/"),
+                image=entry["Image"],
+                labels=entry["Labels"],
+                state=State(entry["State"]),
+                addresses=_addresses(entry),
+            )
+            for entry in found
+        )
+
+    def stats(self, container_id: str) -> Mapping[str, object]:
+        with _translated(f"container {container_id[:12]}"):
+            document: dict[str, object] = self._api.stats(container_id, stream=False, one_shot=True)
+        if not document.get("memory_stats"):
+            raise NotFound("A container that does not run has no statistics", where=container_id[:12])
+        return document
+
+    def close(self) -> None:
+        self._api.close()
+
+    def _shares_kernel(self, kernel: str) -> bool:
+        """A unix socket may lead into a virtual machine, so the kernel's release decides."""
+        import platform  # noqa: PLC0415 - only this rare call needs it
+
+        return urlsplit(self.endpoint).scheme in ("unix", "http+unix") and platform.release() == kernel
+
+    @staticmethod
+    def _raise_for_stream(response: requests.Response, reference: str) -> None:
+        if response.status_code >= 400 or '"error"' in response.text:
+            raise _problem(response.text.strip()[-500:], reference)
+
+
+def _create_body(container: Container, networks: Mapping[str, str], volumes: Mapping[str, str]) -> dict[str, Any]:
+    """The Engine API's ContainerCreate body. Before API 1.44 it takes one network; the others are connected later."""
+    first = container.attachments[0] if container.attachments else None
+    host = {
+        "Binds": [f"{volumes[mount.volume]}:{mount.target}" for mount in container.volumes],
+        "CapAdd": container.cap_add,
+        "CapDrop": container.cap_drop,
+        "Devices": [_device(device) for device in container.devices],
+        "Memory": container.mem_limit_bytes or 0,
+        "NetworkMode": networks[first.network] if first else "none",
+        "ReadonlyRootfs": container.read_only,
+        "SecurityOpt": container.security_opt,
+        "Sysctls": dict(container.sysctls),
+        "Tmpfs": dict(container.tmpfs),
+    }
+    return {
+        "Image": container.image,
+        "Cmd": container.command,
+        "Entrypoint": container.entrypoint,
+        "Env": [f"{key}={value}" for key, value in container.environment.items()],
+        "Hostname": container.hostname or "",
+        "User": container.user or "",
+        "Labels": dict(container.labels),
+        "HostConfig": host,
+        "NetworkingConfig": {"EndpointsConfig": {networks[first.network]: _endpoint(first)} if first else {}},
+    }
+
+
+def _device(path: str) -> dict[str, str]:
+    """PATH or HOST:CONTAINER[:PERMISSIONS], as Compose writes it."""
+    on_host, _, rest = path.partition(":")
+    in_container, _, permissions = rest.partition(":")
+    return {
+        "PathOnHost": on_host,
+        "PathInContainer": in_container or on_host,
+        "CgroupPermissions": permissions or "rwm",
+    }
+
+
+def _endpoint(attachment: Attachment) -> dict[str, Any]:
+    address = {"IPv4Address": str(attachment.address)} if attachment.address else {}
+    return {"IPAMConfig": address, "Aliases": attachment.aliases}
+
+
+def _network_info(entry: Mapping[str, Any]) -> NetworkInfo:
+    pools = (entry.get("IPAM") or {}).get("Config") or ()
+    subnets = (pool.get("Subnet", "") for pool in pools)
+    return NetworkInfo(
+        id=entry["Id"],
+        name=entry["Name"],
+        labels=entry.get("Labels") or {},
+        subnets=tuple(IPv4Network(subnet) for subnet in subnets if "." in subnet),
+    )
+
+
+def _addresses(entry: Mapping[str, Any]) -> dict[str, IPv4Address]:
+    networks = (entry.get("NetworkSettings") or {}).get("Networks") or {}
+    return {name: IPv4Address(end["IPAddress"]) for name, end in networks.items() if end.get("IPAddress")}
+
+
+def _label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
+    return {"label": [f"{key}={value}" if value else key for key, value in labels.items()]}
+
+
+def _archive(files: Iterable[File]) -> bytes:
+    """A tar of files alone: the engine makes missing parents and leaves existing folders as they are."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for file in files:
+            entry = tarfile.TarInfo(str(PurePosixPath(file.path).relative_to("/")))
+            entry.size = len(file.content)
+            entry.mode = file.mode
+            archive.addfile(entry, io.BytesIO(file.content))
+    return buffer.getvalue()
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode(errors="replace") for line in lines)
+    if rest:
+        yield rest.decode(errors="replace")
+
+
+def _knock(endpoint: str) -> None:
+    """Say plainly why a unix socket cannot be used; the SDK's own error hides it and leaks the socket."""
+    address = urlsplit(endpoint)
+    if address.scheme not in ("unix", "http+unix"):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
+        try:
+            knocking.connect(address.path)
+        except OSError as error:
+            raise EngineUnavailable(
+                "The container engine does not answer",
+                where=endpoint,
+                why=error.strerror or str(error),
+                hint="inv engine.status, or inv doctor",
+            ) from error
+
+
+@contextmanager
+def _gone_is_fine() -> Iterator[None]:
+    """Two removals may race (two shells, an engine that cleans up itself); the aim is reached either way."""
+    try:
+        yield
+    except APIError as error:
+        in_progress = error.status_code == 409 and "already in progress" in str(error)
+        if error.status_code != 404 and not in_progress:
+            raise
+
+
+@contextmanager
+def _translated(where: str) -> Iterator[None]:
+    try:
+        yield
+    except APIError as error:
+        raise _problem(str(error.explanation or error), where, error.status_code) from error
+    except (requests.exceptions.RequestException, DockerException) as error:
+        raise EngineUnavailable(
+            "The container engine does not answer",
+            where=where,
+            why=str(error),
+            hint="inv engine.status, or inv doctor",
+        ) from error
+
+
+def _problem(text: str, where: str, status: int | None = None) -> EngineProblem:
+    if "Pool overlaps" in text or "conflicts with network" in text:
+        return AddressInUse("These addresses belong to another network", where=where, why=text)
+    if "no space left on device" in text:
+        return NoSpace("The engine's disk is full", where=where, why=text, hint="inv doctor shows the disks")
+    if status == 404:
+        return NotFound("The engine has no such thing", where=where, why=text)
+    return EngineProblem("The container engine refused", where=where, why=text)
