@@ -1,4 +1,4 @@
-"""The commands, for `invoke` and `./inv`."""
+"""Lets Invoke itself find the commands in a checkout; `./inv` and `labs` do not need this file."""
 
 from labs.commands import namespace
 

@@ -1,1 +1,30 @@
-""""""
+"""The schema of everything that is stored, and nothing of how it came about."""
+
+from labs.results.schema import (
+    ContainerFigures,
+    Diagnosis,
+    EnvironmentFacts,
+    ImageFacts,
+    JournalEntry,
+    Layer,
+    Outcome,
+    ScenarioResult,
+    StackFigures,
+    StepResult,
+)
+from labs.results.store import load, save
+
+__all__ = [
+    "ContainerFigures",
+    "Diagnosis",
+    "EnvironmentFacts",
+    "ImageFacts",
+    "JournalEntry",
+    "Layer",
+    "Outcome",
+    "ScenarioResult",
+    "StackFigures",
+    "StepResult",
+    "load",
+    "save",
+]

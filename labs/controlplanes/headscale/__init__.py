@@ -1,1 +1,5 @@
-""""""
+"""Headscale, and the stock Tailscale client."""
+
+from labs.controlplanes.headscale.driver import Headscale
+
+__all__ = ["Headscale"]

@@ -1,0 +1,178 @@
+"""`inv test`: what every change must pass, from lint to a live smoke test."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import task
+
+import labs
+from labs.errors import CheckFailed, EnvironmentProblem, Interrupted, LabsError, UsageError
+
+_ROOT = Path(labs.__file__).parent.parent
+_TOOLS = ("ruff", "mypy", "importlinter", "pytest")
+_ON_BOTH = ("--lab", "headscale", "--lab", "netbird")
+_SMOKE_SCENARIO = "scenarios/subnet-routes.scenario.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One child process: a title, its arguments, and what each exit code but 0 means (None: a failed check)."""
+
+    title: str
+    argv: tuple[str, ...]
+    meanings: Mapping[int, type[LabsError]] | None = None
+
+    def error(self, code: int) -> LabsError:
+        """What `code` means, as the error that ends the command."""
+        kind = (self.meanings or {}).get(code, CheckFailed)
+        return kind(f"{self.title} failed", why=f"exit {code}", hint=f"cd {_ROOT} && {_shown(self.argv)}")
+
+
+# pytest: 2 interrupted, 3 internal error, 4 usage error, 5 no tests collected.
+_PYTEST_MEANINGS: Mapping[int, type[LabsError]] = {2: Interrupted, 3: EnvironmentProblem, 4: UsageError, 5: UsageError}
+
+
+def pytest_step(title: str, *arguments: str, jobs: int = 1) -> Step:
+    """One pytest run; with `jobs` above 1 on that many workers. Raises EnvironmentProblem without pytest-xdist."""
+    workers = ("-n", str(jobs)) if jobs > 1 else ()
+    if workers and not _importable("xdist"):
+        raise EnvironmentProblem("--jobs needs pytest-xdist", hint=f"{sys.executable} -m pip install pytest-xdist")
+    return Step(title, (sys.executable, "-m", "pytest", *workers, *arguments), _PYTEST_MEANINGS)
+
+
+def static_steps() -> tuple[Step, ...]:
+    """The checks that run no test."""
+    python = sys.executable
+    return (
+        Step("ruff check", (python, "-m", "ruff", "check", ".")),
+        Step("ruff format --check", (python, "-m", "ruff", "format", "--check", ".")),
+        Step("mypy", (python, "-m", "mypy")),
+        Step("lint-imports", (str(Path(python).with_name("lint-imports")),)),
+    )
+
+
+def smoke_step(jobs: int = 1) -> Step:
+    """The live smoke tests and one scenario on both products, in one pytest run."""
+    selected = ("-m", "(live and smoke) or scenario", *_ON_BOTH, "tests/live", _SMOKE_SCENARIO)
+    return pytest_step("pytest, live smoke tests", *selected, jobs=jobs)
+
+
+def run_steps(steps: Sequence[Step], root: Path) -> None:
+    """Run each step in `root` and stop at the first that fails. Raises that step's error."""
+    for step in steps:
+        print(f"==> {step.title}", flush=True)
+        began = time.monotonic()
+        code = run_child(step.argv, root)
+        if code:
+            print(f"==> {step.title}: FAILED (exit {code})", flush=True)
+            raise step.error(code)
+        print(f"==> {step.title}: ok, {time.monotonic() - began:.1f} s", flush=True)
+
+
+def run_child(argv: Sequence[str], root: Path) -> int:
+    """Run a program to its end and return its exit code, 128+N when signal N ended it.
+
+    It stands in a process group of its own, so Ctrl-C on the terminal does not reach it: it gets
+    exactly one SIGINT from here, and all the time it needs to clean up. A second one would make
+    pytest abandon its teardown.
+    """
+    try:
+        with _heeding_sigint():
+            child = subprocess.Popen(argv, cwd=root, stdin=subprocess.DEVNULL, process_group=0)
+    except FileNotFoundError as error:
+        raise EnvironmentProblem(f"{argv[0]} is not installed", hint="./inv runs with everything it needs") from error
+    try:
+        code = child.wait()
+    except KeyboardInterrupt:
+        child.send_signal(signal.SIGINT)
+        child.wait()
+        raise
+    return code if code >= 0 else 128 - code
+
+
+@contextmanager
+def _heeding_sigint() -> Iterator[None]:
+    """Children started inside heed SIGINT even where this process must not (a background job of a script)."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def checkout() -> Path:
+    """The checkout this runs from, with the tools that tests need. Raises EnvironmentProblem outside of one."""
+    if not (_ROOT / "tests").is_dir() or not (_ROOT / "pyproject.toml").is_file():
+        raise EnvironmentProblem("The tests are not installed", where=str(_ROOT), hint="run ./inv test in a checkout")
+    if missing := [tool for tool in _TOOLS if not _importable(tool)]:
+        raise EnvironmentProblem(
+            f"{', '.join(missing)} cannot be imported", where=sys.executable, hint="./inv test brings its own tools"
+        )
+    return _ROOT
+
+
+def _importable(module: str) -> bool:
+    from importlib.util import find_spec  # noqa: PLC0415 - start-up time
+
+    return find_spec(module) is not None
+
+
+def _shown(argv: Sequence[str]) -> str:
+    import shlex  # noqa: PLC0415 - start-up time
+
+    return shlex.join(argv)
+
+
+def require_live() -> None:
+    """Raise EnvironmentProblem unless an engine answers and has the images that live tests use."""
+    raise NotImplementedError
+
+
+@task(
+    name="all",
+    default=True,
+    help={"unit": "Only what needs no engine: lint, types and unit tests.", "jobs": "How many pytest workers."},
+)
+def quick(_: Context, unit: bool = False, jobs: int = 1) -> None:
+    """Lint, types, unit tests and the live smoke tests; stops at the first failure.
+
+    Exits 1 when a check failed, 3 where there is no engine or no images. Example:
+
+        inv test --unit
+    """
+    root = checkout()
+    run_steps([*static_steps(), pytest_step("pytest, unit tests", "tests/unit", jobs=jobs)], root)
+    if not unit:
+        require_live()
+        run_steps([smoke_step(jobs)], root)
+    print("Everything passed.")
+
+
+@task(help={"jobs": "How many pytest workers."})
+def full(_: Context, jobs: int = 1) -> None:
+    """Everything `inv test` runs, and every live test and scenario. Takes minutes.
+
+    Example:
+
+        inv test.full --jobs 2
+    """
+    root = checkout()
+    run_steps([*static_steps(), pytest_step("pytest, unit tests", "tests/unit", jobs=jobs)], root)
+    require_live()
+    run_steps([pytest_step("pytest, live tests", *_ON_BOTH, "tests/live", "scenarios", jobs=jobs)], root)
+    print("Everything passed.")
+
+
+namespace = Collection("test", quick, full)

@@ -1,0 +1,106 @@
+"""The stock Tailscale client in a container: how it is started, asked and told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from labs.controlplanes.base import Context, Machine, PeerStatus
+from labs.errors import NotReady
+from labs.model import Container, Peer
+from labs.timing import DAEMON_READY_S, JOIN_S
+
+KEY_PATH = "/run/mesh-labs/auth-key"
+_SOCKET = "/var/run/tailscale/tailscaled.sock"
+_HTTP_DERP = "TS_DEBUG_USE_DERP_HTTP"
+
+# Waiting inside the container costs one exec; asking from outside would cost one for each try.
+_WAIT_FOR_SOCKET = (
+    f"n=0; until [ -S {_SOCKET} ]; do n=$((n+1)); [ $n -gt {int(DAEMON_READY_S / 0.05)} ] && exit 1; sleep 0.05; done"
+)
+
+
+def container(peer: Peer, image: str) -> Container:
+    return Container(
+        name=peer.name,
+        image=image,
+        entrypoint=("tailscaled",),
+        command=("--tun=tailscale0", "--statedir=/var/lib/tailscale", "--no-logs-no-support"),
+        hostname=peer.name,
+        environment={
+            # The lab's relay speaks plain HTTP; the stock client would insist on TLS.
+            _HTTP_DERP: "true",
+            # The choice between iptables and nftables must not depend on the host.
+            "TS_DEBUG_FIREWALL_MODE": "nftables",
+        },
+        cap_drop=("ALL",),
+        cap_add=("NET_ADMIN", "NET_RAW"),
+        devices=("/dev/net/tun",),
+        security_opt=("no-new-privileges",),
+        # Docker mounts /proc/sys read-only, so what a router needs is set from outside, on every peer alike.
+        sysctls={
+            "net.ipv4.ip_forward": "1",
+            "net.ipv6.conf.all.disable_ipv6": "0",
+            "net.ipv6.conf.all.forwarding": "1",
+        },
+    )
+
+
+def wait_for_daemon(context: Context, machine: Machine) -> None:
+    result = context.engine.exec(machine.container_id, ["sh", "-c", _WAIT_FOR_SOCKET])
+    if not result.ok:
+        raise NotReady(
+            f"tailscaled did not open its socket within {DAEMON_READY_S:g} s",
+            where=machine.name,
+            why=result.stderr.strip() or context.engine.logs(machine.container_id, tail=5),
+            hint=f"inv logs {machine.name}",
+        )
+
+
+def up(login_server: str, hostname: str) -> list[str]:
+    return [
+        "tailscale",
+        "up",
+        f"--login-server={login_server}",
+        f"--auth-key=file:{KEY_PATH}",
+        f"--hostname={hostname}",
+        f"--timeout={JOIN_S:g}s",
+    ]
+
+
+def advertise(prefixes: Iterable[IPv4Network]) -> list[str]:
+    return ["tailscale", "set", "--advertise-routes=" + ",".join(str(prefix) for prefix in sorted(prefixes))]
+
+
+def accept_routes() -> list[str]:
+    return ["tailscale", "set", "--accept-routes"]
+
+
+def accepts_routes(context: Context, machine: Machine) -> bool:
+    return bool(_preferences(context, machine)["RouteAll"])
+
+
+def advertised(context: Context, machine: Machine) -> tuple[IPv4Network, ...]:
+    """IPv4 prefixes this peer advertises now."""
+    routes = _preferences(context, machine)["AdvertiseRoutes"] or ()
+    return tuple(IPv4Network(route) for route in routes if "." in route)
+
+
+def status(context: Context, machine: Machine) -> PeerStatus:
+    seen = json.loads(context.run(machine.container_id, ["tailscale", "status", "--json"], where=machine.name))
+    own = [IPv4Address(address) for address in seen.get("TailscaleIPs") or () if "." in address]
+    offered = [route for peer in (seen.get("Peer") or {}).values() for route in peer.get("PrimaryRoutes") or ()]
+    accepted = offered if accepts_routes(context, machine) else ()
+    return PeerStatus(
+        connected=seen["BackendState"] == "Running",
+        address=own[0] if own else None,
+        routes=tuple(IPv4Network(route) for route in accepted if "." in route),
+    )
+
+
+def _preferences(context: Context, machine: Machine) -> dict[str, Any]:
+    argv = ["tailscale", "debug", "prefs"]
+    preferences: dict[str, Any] = json.loads(context.run(machine.container_id, argv, where=machine.name))
+    return preferences

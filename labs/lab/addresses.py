@@ -1,0 +1,52 @@
+"""Prefixes that collide with nothing: no host route, no network of the engine, no other lab."""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+from collections.abc import Iterable
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from labs.errors import EnvironmentProblem
+
+# Private, because Tailscale's client trusts plain HTTP only there, and far from 100.64.0.0/10, the overlay.
+# Docker's own pools (172.17-31, 192.168) are left to Docker; the low half of 10/8 to people's networks.
+_POOL = IPv4Network("10.128.0.0/9")
+_LENGTH = 24
+_ROUTES = Path("/proc/net/route")
+
+
+def allocate(taken: Iterable[IPv4Network], choose: random.Random) -> IPv4Network:
+    """A free /24. Random, so that labs started at the same moment seldom want the same one.
+
+    Raises EnvironmentProblem when the pool is exhausted.
+    """
+    used = [network for network in taken if network.overlaps(_POOL)]
+    total = 1 << (_LENGTH - _POOL.prefixlen)
+    start = choose.randrange(total)
+    for step in range(total):
+        candidate = IPv4Network((int(_POOL.network_address) + ((start + step) % total << (32 - _LENGTH)), _LENGTH))
+        if not any(candidate.overlaps(network) for network in used):
+            return candidate
+    raise EnvironmentProblem(f"No free /{_LENGTH} is left in {_POOL}", hint="inv list, and inv down what is not needed")
+
+
+def host_routes(table: str | None = None) -> tuple[IPv4Network, ...]:
+    """The prefixes this host routes, default route left out; nothing where the kernel has no such table.
+
+    Format of /proc/net/route: tab-separated, destination in column 2 and mask in column 8, both
+    hexadecimal in host byte order.
+    """
+    if table is None:
+        if not _ROUTES.exists():
+            return ()
+        table = _ROUTES.read_text()
+    rows = (line.split("\t") for line in table.splitlines()[1:])
+    routes = (IPv4Network((_dotted(row[1]), _dotted(row[7]))) for row in rows if len(row) > 7)
+    return tuple(route for route in routes if route.prefixlen > 0)
+
+
+def _dotted(hexadecimal: str) -> str:
+    return socket.inet_ntoa(struct.pack("=L", int(hexadecimal, 16)))

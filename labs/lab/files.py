@@ -1,0 +1,59 @@
+"""A lab's own files on this machine: credentials, secrets and journal, readable by their owner only."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_CREDENTIALS = "credentials.json"
+_JOURNAL = "journal.jsonl"
+
+
+def state_folder(environment: Mapping[str, str]) -> Path:
+    """Where labs keep their files: MESH_LABS_STATE, else mesh-labs in the user's XDG state folder."""
+    if chosen := environment.get("MESH_LABS_STATE"):
+        return Path(chosen)
+    base = environment.get("XDG_STATE_HOME") or Path(environment.get("HOME", "/")) / ".local" / "state"
+    return Path(base) / "mesh-labs"
+
+
+@dataclass(frozen=True, slots=True)
+class LabFiles:
+    """The folder of one run."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, run_id: str, environment: Mapping[str, str] | None = None) -> LabFiles:
+        return cls(state_folder(os.environ if environment is None else environment) / "labs" / run_id)
+
+    def create(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True)
+
+    @property
+    def journal(self) -> Path | None:
+        """The journal's file; None when this machine has no files of that lab."""
+        return self.folder / _JOURNAL if self.folder.is_dir() else None
+
+    def write_credentials(self, credentials: Mapping[str, str]) -> None:
+        """Keep administrator credentials; written beside and renamed, so never half there."""
+        beside = self.folder / f"{_CREDENTIALS}.new"
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(dict(credentials), file)
+        beside.rename(self.folder / _CREDENTIALS)
+
+    def credentials(self) -> Mapping[str, str] | None:
+        """What write_credentials kept, or None when this machine has none."""
+        path = self.folder / _CREDENTIALS
+        if not path.is_file():
+            return None
+        found: dict[str, str] = json.loads(path.read_text())
+        return found
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,121 @@
+"""Everything that is decided before the first container: topology, images, who takes part, under which name."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from labs import compose, resources
+from labs.errors import UsageError
+from labs.model import Inventory, Product, Topology
+from labs.words import nearest
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
+_CLIENT_VARIABLES = {Product.HEADSCALE: "TAILSCALE_IMAGE", Product.NETBIRD: "NETBIRD_IMAGE"}
+_TOOLBOX_VARIABLE = "TOOLBOX_IMAGE"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A lab to be. `images` maps the variables of `image_variables` to references the engine has."""
+
+    name: str
+    topology_name: str
+    inventory: Inventory
+    images: Mapping[str, str]
+
+    @property
+    def folder(self) -> Path:
+        return topology_folder(self.topology_name)
+
+    @cached_property
+    def needs(self) -> compose.Needs:
+        return compose.needs(self.folder)
+
+    @property
+    def product(self) -> Product:
+        return self.needs.product
+
+    @property
+    def control(self) -> str:
+        return self.needs.control
+
+    @property
+    def control_networks(self) -> tuple[str, ...]:
+        """The topology's own networks, which need a prefix each."""
+        return tuple(self.needs.subnets.values())
+
+    @property
+    def client_image(self) -> str:
+        return self.images[_CLIENT_VARIABLES[self.product]]
+
+    @property
+    def toolbox_image(self) -> str:
+        return self.images[_TOOLBOX_VARIABLE]
+
+    @cached_property
+    def owner(self) -> str:
+        """Tells this checkout's labs from another's."""
+        return hashlib.sha256(str(resources.path("compose").resolve()).encode()).hexdigest()[:12]
+
+    @cached_property
+    def settings(self) -> str:
+        """Changes with anything that would make another lab."""
+        files = sorted(self.folder.iterdir())
+        digest = hashlib.sha256()
+        for part in (self.topology_name, repr(self.inventory), repr(sorted(self.images.items()))):
+            digest.update(part.encode() + b"\0")
+        for file in files:
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        return digest.hexdigest()[:12]
+
+    def topology(self, subnets: Mapping[str, IPv4Network]) -> Topology:
+        """The topology on these prefixes (by network name), with its images and with fresh secrets."""
+        needs = self.needs
+        variables = dict(self.images)
+        variables |= {variable: str(subnets[network]) for variable, network in needs.subnets.items()}
+        variables |= {variable: str(subnets[net][offset]) for variable, (net, offset) in needs.addresses.items()}
+        variables |= {variable: _secret(kind) for variable, kind in needs.secrets.items()}
+        return compose.read(self.folder, variables)
+
+
+def image_variables(topology: str, inventory: Inventory) -> tuple[str, ...]:
+    """The image variables a lab needs: its services', its clients' if it has peers, the toolbox if it has hosts."""
+    needs = compose.needs(topology_folder(topology))
+    names = [name for name in needs.variables if name.endswith("_IMAGE")]
+    names += [_CLIENT_VARIABLES[needs.product]] if inventory.peers else []
+    names += [_TOOLBOX_VARIABLE] if inventory.hosts else []
+    return tuple(names)
+
+
+def topologies() -> tuple[str, ...]:
+    """The names of all topologies."""
+    return tuple(sorted(file.parent.name for file in resources.path("compose").glob("*/compose.yaml")))
+
+
+def topology_folder(name: str) -> Path:
+    """Raises UsageError with the nearest topology there is."""
+    if name not in topologies():
+        raise UsageError(f"There is no topology called {name}", hint=nearest(name, topologies()))
+    return resources.path("compose") / name
+
+
+def checked_name(name: str) -> str:
+    """A lab's name as given. Raises UsageError unless it can be part of a container's name."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be a lab's name",
+            hint="lower-case letters, digits and hyphens, at most 30, a letter first",
+        )
+    return name
+
+
+def _secret(kind: str) -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode() if kind == "base64-32" else secrets.token_urlsafe(24)

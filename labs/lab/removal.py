@@ -1,0 +1,85 @@
+"""Taking a lab away: everything that carries its label, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from labs.engine import ContainerInfo, Engine, NetworkInfo, VolumeInfo
+from labs.errors import EngineProblem, Leftovers
+from labs.lab import labels
+from labs.lab.files import LabFiles
+
+_WORKERS = 8
+# Networks can be removed once the engine has let go of the last endpoint, a moment after the container.
+_PASSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How many things were found and removed."""
+
+    containers: int
+    networks: int
+    volumes: int
+
+    @property
+    def anything(self) -> bool:
+        return bool(self.containers or self.networks or self.volumes)
+
+
+def remove(engine: Engine, marks: Mapping[str, str]) -> Removed:
+    """Remove all containers, networks and volumes with these labels, and the files of their runs.
+
+    Says so only after listing again: raises Leftovers naming what is still there.
+    """
+    runs: set[str] = set()
+    first = _list(engine, marks)
+    found = first
+    problems: list[str] = []
+    for _ in range(_PASSES):
+        runs |= {thing.labels.get(labels.RUN, "") for thing in found.all}
+        if not found.all:
+            break
+        problems = _remove_once(engine, found)
+        found = _list(engine, marks)
+    if found.all:
+        names = ", ".join(thing.name for thing in found.all)
+        raise Leftovers(
+            "Not everything could be removed", where=names, why="; ".join(problems), hint="run the same command again"
+        )
+    for run in runs - {""}:
+        LabFiles.of(run).remove()
+    return Removed(len(first.containers), len(first.networks), len(first.volumes))
+
+
+class _Found(NamedTuple):
+    containers: tuple[ContainerInfo, ...]
+    networks: tuple[NetworkInfo, ...]
+    volumes: tuple[VolumeInfo, ...]
+
+    @property
+    def all(self) -> tuple[ContainerInfo | NetworkInfo | VolumeInfo, ...]:
+        return (*self.containers, *self.networks, *self.volumes)
+
+
+def _list(engine: Engine, marks: Mapping[str, str]) -> _Found:
+    return _Found(engine.containers(marks), engine.networks(marks), engine.volumes(marks))
+
+
+def _remove_once(engine: Engine, found: _Found) -> list[str]:
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        problems = [*pool.map(lambda container: _try(engine.remove, container.id), found.containers)]
+        problems += pool.map(lambda network: _try(engine.remove_network, network.id), found.networks)
+        problems += pool.map(lambda volume: _try(engine.remove_volume, volume.name), found.volumes)
+    return [problem for problem in problems if problem]
+
+
+def _try(remove: Callable[[str], None], subject: str) -> str:
+    try:
+        remove(subject)
+    except EngineProblem as problem:
+        return problem.why or problem.what
+    return ""

@@ -1,0 +1,273 @@
+"""From a topology and an inventory to a running lab: everything that can happen at once does.
+
+Services, peers and hosts are made side by side. A peer's container starts while the control plane
+does; only joining waits for the administrator's credentials. When anything fails, or the user
+stops it, all that this run made is removed again.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Network
+from typing import Any, TypeVar
+
+from labs.controlplanes import Context, ControlPlane, Machine, control_plane
+from labs.controlplanes.http import serves
+from labs.engine import Engine, NetworkInfo
+from labs.errors import AddressInUse, Interrupted, LabsError, NotReady
+from labs.journal import Journal
+from labs.lab import labels
+from labs.lab.addresses import allocate, host_routes
+from labs.lab.files import LabFiles
+from labs.lab.lab import Lab, find, format_ready
+from labs.lab.plan import Plan
+from labs.lab.removal import remove
+from labs.model import Attachment, Container, Host, Network, Peer, Role, Service, Topology
+from labs.timing import HOST_READY_S, PEERS_LISTED_S, SERVICE_READY_S, SystemClock, until
+
+# More than the machine has cores: nearly all of the time is spent waiting for the engine and the products.
+_WORKERS = 16
+_LIFETIME = timedelta(days=1)
+_ABANDON_POLL_S = 0.2
+_WAIT_FOR_HTTP = (
+    f"n=0; until wget -q -O /dev/null http://127.0.0.1/; do n=$((n+1)); "
+    f"[ $n -gt {int(HOST_READY_S / 0.05)} ] && exit 1; sleep 0.05; done"
+)
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that has happened to a part of the lab, for whoever shows progress."""
+
+    subject: str
+    what: str
+    at_s: float
+
+
+OnStep = Callable[[Step], None]
+
+
+def up(plan: Plan, engine: Engine, clock: SystemClock, on_step: OnStep, *, keep: bool = False) -> Lab:
+    """Start a lab and return it when every service serves and the control plane lists every peer as connected.
+
+    On any failure, KeyboardInterrupt included, removes what it made, unless `keep`. Raises what went
+    wrong: NotReady, ControlPlaneProblem, EngineProblem, Interrupted; Leftovers when removing failed too.
+    """
+    run = _Run(plan, engine, clock, on_step)
+    try:
+        run.build()
+    except BaseException as problem:
+        run.abandon(keep=keep)
+        if isinstance(problem, KeyboardInterrupt):
+            kept = f"what was made is kept: inv down {plan.name}" if keep else "what was made is removed again"
+            raise Interrupted(f"Stopped while lab {plan.name} was starting", why=kept) from problem
+        raise
+    return find(engine, plan.name, clock)
+
+
+@dataclass
+class _Run:
+    """One `up`: what is under way, and what waits for what. A task only waits for tasks submitted before it."""
+
+    plan: Plan
+    engine: Engine
+    clock: SystemClock
+    on_step: OnStep
+    run_id: str = field(default_factory=lambda: secrets.token_hex(4))
+    networks: dict[str, NetworkInfo] = field(default_factory=dict)
+    tasks: list[Future[Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="up")
+        self.begin_s = self.clock.now()
+        self.files = LabFiles.of(self.run_id)
+        self.created = datetime.now(UTC).replace(microsecond=0)
+
+    def build(self) -> None:
+        self.files.create()
+        journal = Journal(self.clock.now, self.files.journal)
+        topology = self._allocate()
+        peers, hosts = self.plan.inventory.peers, self.plan.inventory.hosts
+        services = {service.name: self._go(self._service, service, topology) for service in topology.services}
+        plane = self._go(self._bootstrap, services, journal)
+        users = {user: self._go(self._user, user, plane) for user in sorted({peer.user for peer in peers})}
+        driver = control_plane(topology.product, Context(self.engine, self.clock, journal, {}, topology.control))
+        for peer in peers:
+            self._go(self._peer, peer, driver, plane, users[peer.user])
+        for host in hosts:
+            self._go(self._host, host)
+        self._finish()
+        self._peers_listed(plane.result())
+        self.pool.shutdown()
+
+    def abandon(self, *, keep: bool) -> None:
+        """End every task, and unless `keep` remove what this run made. A task may sit in a long command
+        inside a container; removing the container is what ends it."""
+        self.clock.stop()
+        self.pool.shutdown(wait=keep, cancel_futures=True)
+        if keep:
+            return
+        marks = {labels.RUN: self.run_id}
+        while any(task.running() for task in self.tasks):
+            with suppress(LabsError):
+                remove(self.engine, marks)
+            wait(self.tasks, timeout=_ABANDON_POLL_S)
+        remove(self.engine, marks)
+        self.files.remove()
+
+    def _allocate(self) -> Topology:
+        """Give every network a prefix of its own, the control plane's first: its configuration names addresses."""
+        subnets = {name: self._network(name) for name in self.plan.control_networks}
+        topology = self.plan.topology(subnets)
+        for name in self.plan.inventory.networks:
+            self._network(name)
+        for name in topology.volumes:
+            self.engine.create_volume(self._engine_name(name), self._labels(name))
+        return topology
+
+    def _network(self, name: str) -> IPv4Network:
+        """Another lab may take the same prefix between looking and asking; the engine decides who was first."""
+        taken = [subnet for network in self.engine.networks() for subnet in network.subnets] + list(host_routes())
+        while True:
+            subnet = allocate(taken, random.SystemRandom())
+            try:
+                made = self.engine.create_network(Network(name, subnet), self._engine_name(name), self._labels(name))
+            except AddressInUse:
+                taken.append(subnet)
+                continue
+            self.networks[name] = made
+            return subnet
+
+    def _service(self, service: Service, topology: Topology) -> Machine:
+        spec = service.container
+        marks = {
+            labels.ROLE: Role.SERVICE,
+            labels.READY: format_ready(service.ready),
+            labels.STAND_IN: service.stand_in or "",
+        }
+        machine = self._start(spec, marks, volumes=topology.volumes)
+        if service.ready is not None:
+            address, ready = machine.addresses[topology.control], service.ready
+            self._until(
+                lambda: serves(address, ready),
+                lambda answer: not answer,
+                what=f"The service {service.name}",
+                timeout_s=SERVICE_READY_S,
+                machine=machine,
+            )
+        self._say(service.name, "serves")
+        return machine
+
+    def _bootstrap(self, services: Mapping[str, Future[Machine]], journal: Journal) -> ControlPlane:
+        machines = {name: future.result() for name, future in services.items()}
+        context = Context(self.engine, self.clock, journal, machines, self.plan.control)
+        plane = control_plane(self.plan.product, context)
+        self.files.write_credentials(plane.bootstrap())
+        self._say("control plane", "has an administrator")
+        return plane
+
+    def _user(self, user: str, plane: Future[ControlPlane]) -> None:
+        plane.result().add_user(user)
+
+    def _peer(self, peer: Peer, driver: ControlPlane, plane: Future[ControlPlane], user: Future[None]) -> None:
+        spec = driver.peer_container(peer, self.plan.client_image)
+        places = tuple(Attachment(name) for name in (self.plan.control, *peer.networks))
+        machine = self._start(replace(spec, attachments=places), {labels.ROLE: Role.PEER, labels.USER: peer.user})
+        driver.wait_for_daemon(machine)
+        user.result()
+        plane.result().join(peer, machine)
+        self._say(peer.name, "joined")
+
+    def _host(self, host: Host) -> None:
+        address = self.networks[host.network].subnets[0][host.offset]
+        spec = Container(
+            name=host.name,
+            image=self.plan.toolbox_image,
+            hostname=host.name,
+            attachments=(Attachment(host.network, address),),
+            cap_drop=("ALL",),
+            security_opt=("no-new-privileges",),
+        )
+        machine = self._start(spec, {labels.ROLE: Role.HOST, labels.SERVES: host.serves or ""})
+        if host.serves and not self.engine.exec(machine.container_id, ["sh", "-c", _WAIT_FOR_HTTP]).ok:
+            raise NotReady(
+                f"The web server of {host.name} did not answer within {HOST_READY_S:g} s",
+                where=host.name,
+                why=self.engine.logs(machine.container_id, tail=5),
+            )
+        self._say(host.name, f"serves {host.serves}" if host.serves else "runs")
+
+    def _start(self, spec: Container, marks: Mapping[str, str], volumes: Iterable[str] = ()) -> Machine:
+        self.clock.wait(0)
+        spec = replace(spec, labels={**spec.labels, **self._labels(spec.name), **{k: v for k, v in marks.items() if v}})
+        networks = {name: network.id for name, network in self.networks.items()}
+        names = {name: self._engine_name(name) for name in volumes}
+        container_id = self.engine.create(spec, self._engine_name(spec.name), networks, names)
+        self.clock.wait(0)
+        self.engine.start(container_id)
+        lab_names = {network.name: name for name, network in self.networks.items()}
+        found = self.engine.inspect(container_id).addresses
+        self.clock.wait(0)
+        return Machine(spec.name, container_id, {lab_names[name]: address for name, address in found.items()})
+
+    def _peers_listed(self, plane: ControlPlane) -> None:
+        expected = {peer.name for peer in self.plan.inventory.peers}
+        until(
+            self.clock,
+            lambda: {peer.name for peer in plane.listed() if peer.online},
+            expected.issubset,
+            what="Every peer connected to the control plane",
+            timeout_s=PEERS_LISTED_S,
+            show=lambda seen: f"missing {', '.join(sorted(expected - seen))}",
+            hint="inv peers",
+        )
+
+    def _finish(self) -> None:
+        """Wait for every task, but no longer than the first failure."""
+        done, _ = wait(self.tasks, return_when=FIRST_EXCEPTION)
+        failures = [problem for task in self.tasks if task in done and (problem := task.exception())]
+        # Those that waited for the one that failed failed with it; the first one submitted is the cause.
+        if failures:
+            raise failures[0]
+
+    def _until(
+        self, read: Callable[[], str], good: Callable[[str], bool], *, what: str, timeout_s: float, machine: Machine
+    ) -> None:
+        try:
+            until(self.clock, read, good, what=what, timeout_s=timeout_s, where=machine.name)
+        except NotReady as problem:
+            problem.why += "\n" + self.engine.logs(machine.container_id, tail=5)
+            raise
+
+    def _go(self, task: Callable[..., _Result], *arguments: object) -> Future[_Result]:
+        future = self.pool.submit(task, *arguments)
+        self.tasks.append(future)
+        return future
+
+    def _say(self, subject: str, what: str) -> None:
+        self.on_step(Step(subject, what, self.clock.now() - self.begin_s))
+
+    def _engine_name(self, name: str) -> str:
+        return f"mesh-labs-{self.plan.name}-{name}"
+
+    def _labels(self, name: str) -> dict[str, str]:
+        return {
+            labels.LAB: self.plan.name,
+            labels.RUN: self.run_id,
+            labels.NAME: name,
+            labels.TOPOLOGY: self.plan.topology_name,
+            labels.PRODUCT: self.plan.product,
+            labels.CONTROL: self.plan.control,
+            labels.OWNER: self.plan.owner,
+            labels.SETTINGS: self.plan.settings,
+            labels.CREATED: self.created.isoformat(),
+            labels.EXPIRES: (self.created + _LIFETIME).isoformat(),
+        }

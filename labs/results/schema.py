@@ -1,0 +1,140 @@
+"""Results as frozen pydantic models. Bytes and seconds are in the field names; unknown is null, never 0."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION = 1
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Outcome(StrEnum):
+    """`error` means that the question could not be asked; it is neither a pass nor a fail of the product."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"
+    NOT_RUN = "not run"
+
+
+class Layer(StrEnum):
+    """Where an expectation broke, from the operator's side to the target."""
+
+    CONTROL_PLANE = "control plane"
+    TUNNEL = "tunnel"
+    ROUTE = "route on the peer"
+    FIREWALL = "firewall"
+    TARGET = "target"
+    PROBE = "probe"
+
+
+class Diagnosis(_Model):
+    """The layer that broke, and what was seen there."""
+
+    layer: Layer
+    seen: str
+
+
+class StepResult(_Model):
+    """One step: `took_s` until its outcome was known; `evidence` from both ends, as short sentences."""
+
+    number: int
+    text: str
+    outcome: Outcome
+    took_s: float
+    evidence: tuple[str, ...] = ()
+    diagnosis: Diagnosis | None = None
+
+
+class JournalEntry(_Model):
+    at_s: float
+    kind: str
+    scope: str
+    subject: str
+    action: str
+    lab_only: bool
+
+
+class ScenarioResult(_Model):
+    """One scenario on one lab. `burden` counts the operator's actions by scope during the steps alone."""
+
+    scenario: str
+    title: str
+    topology: str
+    product: str
+    outcome: Outcome
+    took_s: float
+    steps: tuple[StepResult, ...]
+    journal: tuple[JournalEntry, ...]
+    burden: dict[str, int]
+
+
+class ImageFacts(_Model):
+    """Which image ran, and where it came from: `source` is build, pull or unknown."""
+
+    reference: str
+    source: str
+    official: str | None
+    version: str | None
+    digest: str | None
+    id: str
+
+
+class EnvironmentFacts(_Model):
+    """The machine and engine that figures belong to."""
+
+    toolkit: str
+    engine: str
+    engine_version: str
+    api_version: str
+    cgroup_version: int
+    storage_driver: str
+    kernel: str
+    os: str
+    cpus: int
+    memory_bytes: int
+    load_1m: float
+    images: dict[str, ImageFacts]
+
+
+class ContainerFigures(_Model):
+    """One container's memory at one moment. Anonymous + shared cannot be given back; see labs/measure/sampler.py."""
+
+    name: str
+    role: str
+    image: str
+    anonymous_bytes: int | None
+    shared_bytes: int | None
+    working_set_bytes: int | None
+    usage_bytes: int | None
+
+    @property
+    def footprint_bytes(self) -> int | None:
+        """Anonymous + shared; null while either is unknown."""
+        if self.anonymous_bytes is None or self.shared_bytes is None:
+            return None
+        return self.anonymous_bytes + self.shared_bytes
+
+
+class StackFigures(_Model):
+    """One lab at one moment, by one backend (cgroup files or the engine's statistics)."""
+
+    topology: str
+    product: str
+    phase: str
+    taken_at: str
+    backend: str
+    services: int
+    peers: int
+    helpers: int
+    containers: tuple[ContainerFigures, ...]
+
+    def total(self, role: str, field: str) -> int | None:
+        """The sum over the containers of one role; null when one of them is unknown."""
+        values = [getattr(container, field) for container in self.containers if container.role == role]
+        return None if None in values else sum(values)

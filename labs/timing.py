@@ -1,0 +1,97 @@
+"""The clock, waiting for a condition, and every timeout by name.
+
+Waits poll reads and never repeat a change. The clock can be stopped from another thread, which
+ends all waits at once: that is how Ctrl-C reaches every worker.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from labs.errors import Interrupted, NotReady
+
+# Each limit is generous: a slow machine may need it, a healthy one never gets near. Observed values
+# are medians on two cores with warm caches.
+SERVICE_READY_S = 90.0  # a control plane's first start creates its database; observed 0.3 to 1.0 s
+DAEMON_READY_S = 30.0  # the client daemon's socket; observed 0.2 s
+JOIN_S = 60.0  # login, key exchange, first network map; observed 0.5 s (NetBird) to 2 s (Tailscale)
+PEERS_LISTED_S = 60.0  # the control plane shows a joined peer as connected; observed 0.1 s
+HOST_READY_S = 20.0  # a web server in a helper container; observed 0.1 s
+ROUTE_S = 30.0  # a route change to every consumer; observed 0.2 to 1 s
+POLL_S = 0.05  # shorter than anything waited for, longer than a read takes
+
+PROBE_S = 0.5  # one probe: a SYN that is lost is repeated after 1 s, so a longer probe would hide a leak's start
+HOLD_S = 3.0  # how long a negative must hold: leaks of up to one second's delay show several times over
+
+_Seen = TypeVar("_Seen")
+
+
+class Clock(Protocol):
+    """Seconds on a monotonic scale, and waiting that can be cut short."""
+
+    def now(self) -> float: ...
+
+    def wait(self, seconds: float) -> None:
+        """Raises Interrupted as soon as the clock is stopped."""
+
+
+class SystemClock:
+    """The machine's monotonic clock."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def wait(self, seconds: float) -> None:
+        if self._stopped.wait(seconds):
+            raise Interrupted("Stopped while waiting")
+
+    def stop(self) -> None:
+        """End every wait, now and from now on, with Interrupted."""
+        self._stopped.set()
+
+
+class FakeClock:
+    """A clock for tests: waiting moves it on and takes no time."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+    def wait(self, seconds: float) -> None:
+        self.time += seconds
+
+
+def until(
+    clock: Clock,
+    read: Callable[[], _Seen],
+    good: Callable[[_Seen], bool],
+    *,
+    what: str,
+    timeout_s: float,
+    where: str = "",
+    hint: str = "",
+    show: Callable[[_Seen], str] = str,
+    poll_s: float = POLL_S,
+) -> _Seen:
+    """Read until `good`, and return what was read. Raises NotReady with what was last seen."""
+    deadline = clock.now() + timeout_s
+    while True:
+        seen = read()
+        if good(seen):
+            return seen
+        if clock.now() >= deadline:
+            raise NotReady(
+                f"{what} did not come about within {timeout_s:g} s",
+                where=where,
+                why=f"last seen: {show(seen)}",
+                hint=hint,
+            )
+        clock.wait(poll_s)
