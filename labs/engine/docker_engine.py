@@ -104,7 +104,11 @@ class DockerEngine:
             self._api.remove_image(reference)
 
     def create_network(self, network: Network, name: str, labels: Mapping[str, str]) -> NetworkInfo:
-        pool = docker.types.IPAMPool(subnet=str(network.subnet))
+        # Addresses that the engine hands out come from the upper half, so that a fixed one is never taken already.
+        *_, upper = network.subnet.subnets()
+        pool = docker.types.IPAMPool(
+            subnet=str(network.subnet), iprange=str(upper), gateway=str(network.subnet.network_address + 1)
+        )
         options = {"com.docker.network.bridge.enable_ip_masquerade": "false"} if network.transit else {}
         with _translated(f"network {network.name} ({network.subnet})"):
             made = self._api.create_network(

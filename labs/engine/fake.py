@@ -259,12 +259,13 @@ class FakeEngine:
         return made
 
     def _assign(self, made: _Made) -> dict[str, IPv4Address]:
-        """Fixed addresses as asked for, others the first free one after the gateway."""
+        """Fixed addresses as asked for, others the first free one of the upper half."""
         given: dict[str, IPv4Address] = {}
         for network_id, attachment in made.places.items():
             network = self._networks[network_id]
             taken = {other.info.addresses.get(network.name) for other in self._containers.values() if other is not made}
-            free = (ip for ip in itertools.islice(network.subnets[0].hosts(), 1, None) if ip not in taken)
+            *_, upper = network.subnets[0].subnets()
+            free = (ip for ip in upper.hosts() if ip not in taken)
             given[network.name] = attachment.address or next(free)
         return given
 

@@ -124,6 +124,7 @@ class Engine(Protocol):
     def create_network(self, network: Network, name: str, labels: Mapping[str, str]) -> NetworkInfo:
         """Make a bridge with this subnet: internal, or for `transit` an ordinary bridge that never masquerades.
 
+        The engine hands out addresses from the upper half only; the lower half is for fixed ones.
         Raises AddressInUse when another network has some of these addresses.
         """
 

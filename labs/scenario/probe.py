@@ -74,4 +74,4 @@ def callers(engine: Engine, server: Machine) -> dict[str, IPv4Address]:
             "The server's access log cannot be read", where=f"{server.name}: {_ACCESS_LOG}", why=result.stderr.strip()
         )
     lines = (line.partition(" ") for line in result.stdout.splitlines())
-    return {nonce: IPv4Address(caller.removeprefix("::ffff:")) for caller, _, nonce in lines if nonce}
+    return {nonce: IPv4Address(caller.strip("[]").removeprefix("::ffff:")) for caller, _, nonce in lines if nonce}

@@ -23,8 +23,8 @@ def _duration_s(text: object) -> object:
 def _offset(text: object) -> object:
     """'.10' as the host's place in its network."""
     found = _OFFSET.fullmatch(str(text))
-    if not found or not 10 <= int(found[1]) <= 199:
-        raise ValueError("a host's address is its place in the network, .10 to .199; the rest is the engine's")
+    if not found or not 2 <= int(found[1]) <= 126:
+        raise ValueError("a host's address is its place in the network, .2 to .126; the rest is the engine's")
     return int(found[1])
 
 

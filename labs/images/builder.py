@@ -1,0 +1,146 @@
+"""A recipe made into a tar in the cache. Nothing has its final name before it is whole."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from labs.errors import NoSpace
+from labs.images.catalogue import Recipe
+from labs.images.events import ImageEvent, OnImage
+from labs.images.rootfs import RootFs
+from labs.images.toolchain import Toolchain
+
+_BUSYBOX = "usr/bin/busybox"
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """MESH_LABS_CACHE, else mesh-labs in the user's XDG cache folder."""
+    if chosen := environment.get("MESH_LABS_CACHE"):
+        return Path(chosen)
+    base = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "/")) / ".cache"
+    return Path(base) / "mesh-labs"
+
+
+class Cache:
+    """Built images as files: NAME-VERSION-HASH.tar, and beside it NAME-VERSION-HASH.json with the ingredients."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "images"
+
+    def archive(self, recipe: Recipe) -> Path:
+        return self.folder / f"{recipe.name}-{recipe.spec.version}-{recipe.hash}.tar"
+
+    def ingredients(self, recipe: Recipe) -> dict[str, str] | None:
+        """What the cached archive was made of; None when it is not there."""
+        notes = self.archive(recipe).with_suffix(".json")
+        if not (notes.is_file() and self.archive(recipe).is_file()):
+            return None
+        found: dict[str, str] = json.loads(notes.read_text())
+        return found
+
+    def forget(self, recipe: Recipe) -> None:
+        self.archive(recipe).with_suffix(".json").unlink(missing_ok=True)
+        self.archive(recipe).unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self, recipe: Recipe) -> Iterator[None]:
+        """One build of an image at a time, over all processes; the kernel frees a dead one's lock."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f".{recipe.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def build(recipe: Recipe, cache: Cache, toolchain: Toolchain, on_event: OnImage) -> None:
+    """Put the recipe's archive into the cache. The caller holds its lock. Raises ImageProblem or NoSpace."""
+    cache.folder.mkdir(parents=True, exist_ok=True)
+    _sweep(cache.folder)
+    work = Path(tempfile.mkdtemp(prefix=f".build-{os.getpid()}-", dir=cache.folder))
+    try:
+        ingredients = _assemble(recipe, work, toolchain, on_event)
+        target = cache.archive(recipe)
+        (work / "notes").write_text(json.dumps(ingredients, indent=2) + "\n")
+        (work / "root.tar").rename(target)
+        (work / "notes").rename(target.with_suffix(".json"))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise NoSpace(
+            f"No space is left to build {recipe.name}",
+            where=str(cache.folder),
+            hint="make room, or name another folder in MESH_LABS_CACHE",
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _assemble(recipe: Recipe, work: Path, toolchain: Toolchain, on_event: OnImage) -> dict[str, str]:
+    """Everything into WORK/root.tar; returns the ingredients for the image's labels."""
+    folder = recipe.module_folder
+    go_version = toolchain.check(recipe.spec.binaries, folder)
+    root = RootFs()
+    packages = []
+    for name in recipe.spec.packages:
+        on_event(ImageEvent(recipe.name, "packing", name))
+        version, archive = toolchain.package(name, work)
+        root.add_package(archive)
+        packages.append(f"{name}={version}")
+    if "busybox" in recipe.spec.packages:
+        _link_applets(root, work, toolchain)
+    for number, binary in enumerate(recipe.spec.binaries):
+        target = work / f"binary-{number}"
+        _compile(recipe, number, target, toolchain, on_event)
+        root.add(binary.path, target, 0o755)
+    for file in recipe.spec.files:
+        root.add(file.path, file.content.encode(), file.mode)
+    on_event(ImageEvent(recipe.name, "packing", "root file system"))
+    root.write(work / "root.tar")
+    modules = _modules(folder) if folder else ""
+    return {"go": go_version, "modules": modules, "packages": " ".join(packages)}
+
+
+def _compile(recipe: Recipe, number: int, target: Path, toolchain: Toolchain, on_event: OnImage) -> None:
+    binary, folder = recipe.spec.binaries[number], recipe.module_folder
+    if folder is None:
+        raise NotADirectoryError(f"{recipe.name}: binaries need a module")
+    compiled = 0
+
+    def on_line(line: str) -> None:
+        nonlocal compiled
+        compiled += not line.startswith("go: ")
+        on_event(ImageEvent(recipe.name, "compiling", f"{compiled} packages, {line.rsplit(' ', 1)[-1]}"))
+
+    on_event(ImageEvent(recipe.name, "compiling", binary.package))
+    toolchain.compile(binary, folder, target, on_line)
+
+
+def _link_applets(root: RootFs, work: Path, toolchain: Toolchain) -> None:
+    busybox = work / "busybox"
+    busybox.write_bytes(root.content(_BUSYBOX))
+    busybox.chmod(0o755)
+    for applet in toolchain.applets(busybox):
+        root.link(f"usr/bin/{applet}", "busybox")
+
+
+def _modules(folder: Path) -> str:
+    """The required modules with version and checksum, as go.mod and go.sum have them; indirect ones left out."""
+    required = [line.split() for line in (folder / "go.mod").read_text().splitlines() if " v" in line]
+    wanted = {(words[-2], words[-1]) for words in required if "//" not in words and "=>" not in words}
+    sums = [line.split() for line in (folder / "go.sum").read_text().splitlines()]
+    return " ".join(f"{name}@{version}={checksum}" for name, version, checksum in sums if (name, version) in wanted)
+
+
+def _sweep(folder: Path) -> None:
+    """What builds left behind whose process is gone: killed outright, or the machine stopped."""
+    for work in folder.glob(".build-*"):
+        pid = work.name.split("-")[1]
+        if not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(work, ignore_errors=True)

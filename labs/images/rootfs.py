@@ -1,0 +1,112 @@
+"""An image's root file system as a tar of which the same ingredients always give the same bytes."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+# Debian has moved these into /usr; packages from before and after come out alike.
+_MERGED = ("bin", "sbin", "lib", "lib64")
+_NOT_NEEDED = ("usr/share/", "usr/lib/x86_64-linux-gnu/gconv/", "usr/lib/aarch64-linux-gnu/gconv/", "etc/")
+_CERTIFICATES = "usr/share/ca-certificates/"
+_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
+_ACCOUNTS = {
+    "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
+    "etc/group": b"root:x:0:\nnogroup:x:65534:\n",
+    "etc/nsswitch.conf": b"hosts: files dns\n",
+}
+_FOLDERS = {"tmp": 0o1777, "root": 0o700, "run": 0o755, "var/lib": 0o755, "var/log": 0o755, "srv": 0o755}
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    mode: int
+    content: bytes | Path = b""
+    link: str | None = None
+    folder: bool = False
+
+
+class RootFs:
+    """Collects files and writes them sorted, owned by root, without times."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+        for name in _MERGED:
+            self._entries[name] = _Entry(0o777, link=f"usr/{name}")
+        for name, mode in _FOLDERS.items():
+            self._entries[name] = _Entry(mode, folder=True)
+        self._entries["var/run"] = _Entry(0o777, link="../run")
+        for name, content in _ACCOUNTS.items():
+            self.add(name, content, 0o644)
+
+    def add(self, path: str, content: bytes | Path, mode: int) -> None:
+        self._entries[_merged(path)] = _Entry(mode, content)
+
+    def link(self, path: str, target: str) -> None:
+        """A symbolic link, unless something is there already."""
+        self._entries.setdefault(_merged(path), _Entry(0o777, link=target))
+
+    def add_package(self, archive: BinaryIO) -> None:
+        """The files of a Debian package's tar: no documentation, no locales; CA certificates become one bundle."""
+        bundle = []
+        with tarfile.open(fileobj=archive, mode="r|*") as package:
+            for member in package:
+                path = _merged(member.name)
+                if member.isfile() and path.startswith(_CERTIFICATES) and path.endswith(".crt"):
+                    bundle.append((path, _content(package, member)))
+                elif path.startswith(_NOT_NEEDED):
+                    continue
+                elif member.isfile():
+                    self._entries[path] = _Entry(member.mode, _content(package, member))
+                elif member.issym():
+                    self._entries[path] = _Entry(0o777, link=member.linkname)
+        if bundle:
+            self.add(_BUNDLE, b"".join(content for _, content in sorted(bundle)), 0o644)
+
+    def content(self, path: str) -> bytes:
+        """What a file added from bytes or a package holds. Raises KeyError."""
+        content = self._entries[_merged(path)].content
+        return content if isinstance(content, bytes) else content.read_bytes()
+
+    def write(self, target: Path) -> None:
+        """The tar, with every parent folder."""
+        entries = {**{folder: _Entry(0o755, folder=True) for folder in _parents(self._entries)}, **self._entries}
+        with tarfile.open(target, "w") as archive:
+            for path, entry in sorted(entries.items()):
+                _add(archive, path, entry)
+
+
+def _add(archive: tarfile.TarFile, path: str, entry: _Entry) -> None:
+    info = tarfile.TarInfo(path)
+    info.mode = entry.mode
+    if entry.folder or entry.link is not None:
+        info.type = tarfile.DIRTYPE if entry.folder else tarfile.SYMTYPE
+        info.linkname = entry.link or ""
+        archive.addfile(info)
+        return
+    if isinstance(entry.content, bytes):
+        info.size = len(entry.content)
+        archive.addfile(info, io.BytesIO(entry.content))
+        return
+    info.size = entry.content.stat().st_size
+    with entry.content.open("rb") as file:
+        archive.addfile(info, file)
+
+
+def _merged(path: str) -> str:
+    clean = path.removeprefix("./").strip("/")
+    first, slash, rest = clean.partition("/")
+    return f"usr/{first}/{rest}" if slash and first in _MERGED else clean
+
+
+def _parents(paths: Iterable[str]) -> set[str]:
+    return {str(parent) for path in paths for parent in Path(path).parents if str(parent) != "."}
+
+
+def _content(package: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = package.extractfile(member)
+    return file.read() if file else b""
