@@ -24,6 +24,9 @@ ROUTE_S = 30.0  # a route change to every consumer; observed 0.2 to 1 s
 POLL_S = 0.05  # shorter than anything waited for, longer than a read takes
 
 PROBE_S = 0.5  # one probe: a SYN that is lost is repeated after 1 s, so a longer probe would hide a leak's start
+# The first packet between two peers sets their tunnel up; a negative before it must outlast that twice over.
+TAILSCALE_FIRST_CONTACT_S = 2.0  # observed 1.2 s
+NETBIRD_FIRST_CONTACT_S = 6.5  # lazy connections: observed 1.2 to 1.8 s, and 6.4 s when the first handshake was lost
 HOLD_S = 3.0  # how long a negative must hold: leaks of up to one second's delay show several times over
 
 _Seen = TypeVar("_Seen")

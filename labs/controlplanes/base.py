@@ -126,6 +126,10 @@ class ControlPlane(Enrolment, Routes, Protocol):
     @property
     def product(self) -> Product: ...
 
+    @property
+    def first_contact_s(self) -> float:
+        """How long, at most, the first contact of two peers takes at the product's defaults."""
+
 
 def command(context: Context, machine: Machine, argv: Sequence[str], scope: Scope, *, lab_only: bool = False) -> str:
     """Run an operator's command on a peer: in the journal once it has succeeded. Raises ControlPlaneProblem."""

@@ -1,6 +1,7 @@
 """The schema of everything that is stored, and nothing of how it came about."""
 
 from labs.results.schema import (
+    ComparisonResult,
     ContainerFigures,
     Diagnosis,
     EnvironmentFacts,
@@ -15,6 +16,7 @@ from labs.results.schema import (
 from labs.results.store import load, save
 
 __all__ = [
+    "ComparisonResult",
     "ContainerFigures",
     "Diagnosis",
     "EnvironmentFacts",

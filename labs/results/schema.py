@@ -138,3 +138,12 @@ class StackFigures(_Model):
         """The sum over the containers of one role; null when one of them is unknown."""
         values = [getattr(container, field) for container in self.containers if container.role == role]
         return None if None in values else sum(values)
+
+
+class ComparisonResult(_Model):
+    """Several topologies run one after the other on one machine: their figures and scenarios, in order."""
+
+    schema_version: int = SCHEMA_VERSION
+    environment: EnvironmentFacts
+    stacks: tuple[StackFigures, ...]
+    scenarios: tuple[ScenarioResult, ...]

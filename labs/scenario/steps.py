@@ -7,6 +7,7 @@ from functools import singledispatchmethod
 from ipaddress import IPv4Address
 
 from labs.controlplanes import Machine, Route
+from labs.errors import ProbeProblem
 from labs.lab import Lab
 from labs.results import Diagnosis, Layer
 from labs.scenario.diagnosis import why_reachable, why_unreachable
@@ -75,12 +76,13 @@ class Actor:
             f"{expect.target}'s log shows the caller {caller} ({self._owner(caller)})",
         )
         self._check_caller(expect, caller, evidence)
-        self._note_success(expect, took_s, evidence)
+        self._note_success(expect, took_s)
         return evidence
 
     def _not_reached(self, expect: Expect) -> tuple[str, ...]:
         pair = (expect.source, expect.target)
-        hold_s = expect.holds or max(HOLD_S, 2 * self.success_s.get(pair, 0.0))
+        contact_s = self.success_s.get(pair, self.lab.control_plane.first_contact_s)
+        hold_s = expect.holds or max(HOLD_S, 2 * contact_s)
         begin_s = self.lab.clock.now()
         attempt = self._fetch(expect)
         while attempt.reached and self.lab.clock.now() - begin_s < expect.within:
@@ -103,14 +105,18 @@ class Actor:
             f"{expect.target}'s log shows none of them",
         )
 
-    def _note_success(self, expect: Expect, took_s: float, evidence: tuple[str, ...]) -> None:
+    def _note_success(self, expect: Expect, took_s: float) -> None:
         """An earlier negative that held for less than twice this time may have been mere slowness."""
         pair = (expect.source, expect.target)
         self.success_s[pair] = max(took_s, self.success_s.get(pair, 0.0))
         held_s = self.held_s.get(pair)
         if held_s is not None and held_s < 2 * took_s:
-            seen = f"the negative before held {held_s:.1f} s, but a success takes {took_s:.1f} s: give it `holds:`"
-            raise StepFailed(Diagnosis(layer=Layer.PROBE, seen=seen), evidence)
+            raise ProbeProblem(
+                f"An earlier negative held for {held_s:.1f} s, and a success took {took_s:.1f} s",
+                where=f"{expect.source} to {expect.target}",
+                why="a negative shorter than twice a success may have been mere slowness",
+                hint="give it more time: holds: 20s",
+            )
 
     def _check_caller(self, expect: Expect, caller: IPv4Address | None, evidence: tuple[str, ...]) -> None:
         if caller is None:

@@ -15,7 +15,7 @@ from labs.controlplanes.http import Api
 from labs.errors import ControlPlaneProblem
 from labs.journal import Scope
 from labs.model import Container, File, Peer, Product
-from labs.timing import ROUTE_S, until
+from labs.timing import ROUTE_S, TAILSCALE_FIRST_CONTACT_S, until
 
 _SERVICE = "headscale"
 _PORT = 8080
@@ -26,6 +26,7 @@ class Headscale:
     """Users and pre-auth keys; routes are advertised by the router, approved here, accepted by each consumer."""
 
     product = Product.HEADSCALE
+    first_contact_s = TAILSCALE_FIRST_CONTACT_S
 
     def __init__(self, context: Context) -> None:
         self._context = context

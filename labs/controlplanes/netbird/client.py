@@ -27,10 +27,9 @@ def container(peer: Peer, image: str) -> Container:
         hostname=peer.name,
         environment={
             "NB_LOG_FILE": "console",
-            # Three choices that would otherwise depend on the host: the WireGuard datapath, the
-            # firewall backend, and which of two relay transports wins a race.
+            # Two choices that would otherwise depend on the host and on chance: the WireGuard datapath,
+            # and which of two relay transports wins a race.
             "NB_WG_KERNEL_DISABLED": "true",
-            "NB_SKIP_NFTABLES_CHECK": "true",
             "NB_RELAY_TRANSPORT": "ws",
             # The lab's networks have no gateway that could map a port.
             "NB_DISABLE_NAT_MAPPER": "true",

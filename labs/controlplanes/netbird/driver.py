@@ -14,7 +14,7 @@ from labs.controlplanes.netbird import client
 from labs.errors import ControlPlaneProblem
 from labs.journal import Scope
 from labs.model import Container, File, Peer, Product
-from labs.timing import PEERS_LISTED_S, until
+from labs.timing import NETBIRD_FIRST_CONTACT_S, PEERS_LISTED_S, until
 
 _SERVICE = "management"
 _MAIL_DOMAIN = "lab.test"
@@ -25,6 +25,7 @@ class NetBird:
     """Groups and setup keys; a LAN is a network with a resource, a routing peer and a policy."""
 
     product = Product.NETBIRD
+    first_contact_s = NETBIRD_FIRST_CONTACT_S
 
     def __init__(self, context: Context) -> None:
         self._context = context

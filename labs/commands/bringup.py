@@ -1,0 +1,47 @@
+"""Starting a lab with its progress shown: what `up`, `demo` and the scenario runs have in common."""
+
+from __future__ import annotations
+
+import threading
+
+from labs.commands.common import Output
+from labs.engine import Engine
+from labs.images import ImageEvent, ensure
+from labs.lab import Lab
+from labs.lab.health import existing
+from labs.lab.plan import Plan, image_variables
+from labs.lab.up import Step, up
+from labs.model import Inventory
+from labs.timing import SystemClock
+
+
+def start(engine: Engine, topology: str, name: str, inventory: Inventory, out: Output, *, keep: bool = False) -> Lab:
+    """The lab that is asked for: the healthy one that is there already, else a new one."""
+    clock = SystemClock()
+    progress = Progress(out)
+    images = ensure(engine, image_variables(topology, inventory), progress.image)
+    plan = Plan(name, topology, inventory, images)
+    found = existing(plan, engine, clock)
+    if found:
+        out.line(f"Lab {name} is there already.")
+        return found
+    return up(plan, engine, clock, progress.step, keep=keep)
+
+
+class Progress:
+    """One line for each thing that happens; of many events about one image's compilation, the first only."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+        self._last: dict[str, str] = {}
+
+    def step(self, step: Step) -> None:
+        with self._lock:
+            self._out.line(f"{step.at_s:6.1f} s  {step.subject} {step.what}")
+
+    def image(self, event: ImageEvent) -> None:
+        with self._lock:
+            if self._last.get(event.image) != event.phase:
+                self._out.line(f"image {event.image}: {event.phase} {event.detail}")
+            self._last[event.image] = event.phase

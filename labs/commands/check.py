@@ -1,0 +1,100 @@
+"""Scenarios on labs: check runs them as tests, demo shows both products side by side."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import task
+
+from labs.commands.common import console, emit_json, open_engine, words
+from labs.errors import CheckFailed, EnvironmentProblem, Interrupted, UsageError
+
+_DEMO = ("headscale", "netbird")
+_DEMO_SCENARIO = "subnet-routes"
+_PYTEST_EXITS = {1: CheckFailed, 2: Interrupted, 3: EnvironmentProblem, 4: UsageError, 5: UsageError}
+
+
+@task(
+    positional=["scenarios"],
+    optional=["scenarios"],
+    help={
+        "scenarios": "Which scenarios, comma-separated, by name or file (default: all).",
+        "labs": "On which topologies, comma-separated.",
+        "junit": "Write JUnit XML to this file.",
+        "keep": "Keep the lab of a scenario that fails.",
+    },
+)
+def check(
+    _: Context, scenarios: str = "", labs: str = "headscale,netbird", junit: str = "", keep: bool = False
+) -> None:
+    """Run scenarios, each on a fresh lab of each topology, as pytest tests.
+
+    Exits 1 when one fails. Example:
+
+        inv check subnet-routes --labs netbird
+    """
+    import pytest  # noqa: PLC0415 - start-up time
+
+    from labs.lab.plan import topologies  # noqa: PLC0415
+
+    files = _files(scenarios)
+    arguments = [f"--lab={name}" for name in words(labs, topologies(), "topology")]
+    arguments += ["--keep-lab"] if keep else []
+    arguments += [f"--junitxml={junit}"] if junit else []
+    arguments += ["-p", "no:cacheprovider", "--rootdir", str(files[0].parent), "-c", "/dev/null", "-v"]
+    code = pytest.main([*arguments, *map(str, files)])
+    if code:
+        raise _PYTEST_EXITS.get(int(code), CheckFailed)("Not every scenario passed", why=f"pytest ended with {code}")
+
+
+@task(help={"json": "Print only JSON.", "out": "Where the result is stored (default: results/demo-TIME.json)."})
+def demo(_: Context, json: bool = False, out: str = "") -> None:
+    """Start a Headscale lab and a NetBird lab, run the subnet-route scenario on both, compare, and clean up.
+
+    Exits 1 when the scenario fails on one of them. Example:
+
+        inv demo
+    """
+    from labs.commands.demo import run_demo  # noqa: PLC0415 - start-up time
+    from labs.report.terminal import comparison, scenario_table  # noqa: PLC0415
+    from labs.results import Outcome, save  # noqa: PLC0415
+
+    output = console(json)
+    engine = open_engine()
+    try:
+        result = run_demo(engine, _DEMO, _files(_DEMO_SCENARIO)[0], output)
+    finally:
+        engine.close()
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    stored = save(result, Path(out or f"results/demo-{stamp}.json"))
+    if json:
+        emit_json(result)
+    else:
+        output.line(scenario_table(result.scenarios))
+        output.line(comparison(result))
+        output.line(f"Stored as {stored}")
+    failed = [f"{s.scenario} on {s.topology}" for s in result.scenarios if s.outcome is not Outcome.PASSED]
+    if failed:
+        raise CheckFailed("Not every scenario passed", where=", ".join(failed))
+
+
+def _files(scenarios: str) -> list[Path]:
+    """Scenario files by name or path, comma-separated; all of them for an empty text. Raises UsageError."""
+    from labs import resources  # noqa: PLC0415 - start-up time
+    from labs.scenario import SUFFIX  # noqa: PLC0415
+
+    folder = resources.path("scenarios")
+    known = {file.name.removesuffix(SUFFIX): file for file in sorted(folder.glob(f"*{SUFFIX}"))}
+    if not scenarios:
+        return list(known.values())
+    given = [word.strip() for word in scenarios.split(",") if word.strip()]
+    named = [word for word in given if not Path(word).is_file()]
+    if named:
+        words(",".join(named), known, "scenario")
+    return [Path(word).resolve() if word not in named else known[word] for word in given]
+
+
+namespace = Collection("check", check, demo)

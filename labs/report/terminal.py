@@ -1,0 +1,90 @@
+"""Results as text for a terminal; from results only."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from labs.results import ComparisonResult, Outcome, ScenarioResult, StackFigures, StepResult
+
+_MIB = 1 << 20
+_WIDTH = 118
+_MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.ERROR: "!", Outcome.NOT_RUN: "-"}
+_ROLES = (("services", "service"), ("peers", "peer"), ("helpers", "host"))
+
+
+def step_line(step: StepResult) -> str:
+    """One step with its evidence, and the diagnosis when it did not pass."""
+    lines = [f"  {_MARKS[step.outcome]} {step.text} ({step.took_s:.1f} s)"]
+    lines += [f"      {evidence}" for evidence in step.evidence]
+    if step.diagnosis:
+        lines.append(f"      {step.outcome}, layer {step.diagnosis.layer}: {step.diagnosis.seen}")
+    return "\n".join(lines)
+
+
+def scenario_table(scenarios: Sequence[ScenarioResult]) -> str:
+    """Scenario by topology: outcome, time, and what an operator had to do."""
+    table = _table("Scenario", "Topology", "Outcome", "Took", "Operator's actions")
+    for result in scenarios:
+        actions = ", ".join(f"{count} per {scope}" for scope, count in result.burden.items())
+        table.add_row(result.scenario, result.topology, result.outcome, f"{result.took_s:.1f} s", actions or "none")
+    return _text("\nThe same scenario on each", table)
+
+
+def comparison(result: ComparisonResult) -> str:
+    """Containers and memory of each stack side by side, then every container."""
+    stacks = result.stacks
+    totals = _table("", *(stack.topology for stack in stacks), numbers=True)
+    for heading, _ in _ROLES:
+        totals.add_row(f"containers: {heading}", *(str(getattr(stack, heading)) for stack in stacks))
+    for heading, role in _ROLES[:2]:
+        for label, field in (("anonymous + shared", "footprint_bytes"), ("working set", "working_set_bytes")):
+            totals.add_row(f"{label}: {heading}", *(_mib(stack.total(role, field)) for stack in stacks))
+    parts = _table("Topology", "Container", "Role", "Anonymous", "Shared", "Working set", numbers=3)
+    for stack in stacks:
+        _add_containers(parts, stack)
+    env = result.environment
+    sources = ", ".join(sorted({facts.source for facts in env.images.values()}))
+    notes = (
+        f"MiB, one reading of each container when all peers had joined, from {stacks[0].backend}; images: {sources}.\n"
+        f"{env.engine} {env.engine_version}, cgroup v{env.cgroup_version}, {env.cpus} CPUs, kernel {env.kernel}.\n"
+        "One reading shows the size of things; it does not show a difference between stacks."
+    )
+    return _text("\nContainers and memory", totals, "", parts, notes)
+
+
+def _add_containers(table: Table, stack: StackFigures) -> None:
+    for container in stack.containers:
+        figures = (container.anonymous_bytes, container.shared_bytes, container.working_set_bytes)
+        table.add_row(stack.topology, container.name, container.role, *map(_mib, figures))
+
+
+def _mib(size_bytes: int | None) -> str:
+    return "unknown" if size_bytes is None else f"{size_bytes / _MIB:.1f}"
+
+
+def _table(*headings: str, numbers: bool | int = 0) -> Table:
+    """`numbers` True: all columns but the first hold numbers; N: the last N do."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    first_number = 1 if numbers is True else len(headings) - numbers
+    for position, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if position >= first_number else "left", no_wrap=True)
+    return table
+
+
+def _text(*parts: RenderableType) -> str:
+    console = Console(file=io.StringIO(), width=_WIDTH, highlight=False, markup=False)
+    for part in parts:
+        console.print(part)
+    stream = console.file
+    text = stream.getvalue() if isinstance(stream, io.StringIO) else ""
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def outcome_lines(result: ScenarioResult) -> Iterable[str]:
+    """A scenario step by step."""
+    return (step_line(step) for step in result.steps)
