@@ -98,14 +98,15 @@ class Program(invoke.program.Program):
 
     def parse_tasks(self) -> None:
         """Parse the commands. An option taken for a word that a command still needs is help, or a mistake."""
+        self.parser = self._make_parser()
+        self.core.unparsed = usage.name_optional_words(self.core.unparsed, self.parser.contexts)
         problem = None
         contexts: Sequence[ParserContext]
         try:
-            super().parse_tasks()
-            contexts = self.tasks
+            self.tasks = contexts = self.parser.parse_argv(self.core.unparsed)
+            self._update_core_context(self.core[0], self.tasks.pop(0).args)
         except ParseError as error:
-            problem = error
-            contexts = [error.context] if error.context else []
+            problem, contexts = error, [error.context] if error.context else []
         for context, option in usage.options_taken_for_words(contexts):
             if option in ("-h", "--help"):
                 self.print_task_help(str(context.name))
@@ -138,11 +139,16 @@ class Program(invoke.program.Program):
     def list_flat(self) -> None:
         """The commands as they are typed: a noun's default command is the noun itself."""
         pairs = self._make_pairs(self.scoped_collection)
-        self.display_with_columns(pairs=[(re.sub(r"^(\S+)\.\S+ \(\1\)$", r"\1", name), text) for name, text in pairs])
+        self.display_with_columns(
+            pairs=[
+                (re.sub(r"^(\S+)\.\S+ \(\1\)$", r"\1", name), (text or "").removesuffix(" Example:"))
+                for name, text in pairs
+            ]
+        )
 
     def print_task_help(self, name: str) -> None:
         context = self.parser.contexts[name]
-        words = "".join(f" {word.name.upper()}" for word in context.positional_args)
+        words = "".join(f" {usage.placeholder(word)}" for word in context.positional_args)
         print(f"Usage: {self.binary} {usage.typed_names(self._commands).get(name, name)}{words} [--options]\n")
         print(textwrap.indent(inspect.getdoc(self.collection[name]) or "", self.leading_indent) + "\n")
         if options := context.help_tuples():

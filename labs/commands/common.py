@@ -23,7 +23,10 @@ def open_engine(start: bool = True) -> Engine:
 
     The caller closes it. Raises EngineUnavailable.
     """
-    raise NotImplementedError
+    from labs.engine.docker_engine import DockerEngine  # noqa: PLC0415 - start-up time
+    from labs.engine.select import choose  # noqa: PLC0415
+
+    return DockerEngine(choose(start=start, on_event=lambda text: print(text, file=sys.stderr)).url)
 
 
 def remainder(context: Context) -> list[str]:

@@ -16,11 +16,12 @@ from invoke.context import Context
 from invoke.tasks import task
 
 import labs
-from labs.errors import CheckFailed, EnvironmentProblem, Interrupted, LabsError, UsageError
+from labs.errors import CheckFailed, EnvironmentProblem, ImageProblem, Interrupted, LabsError, UsageError
 
 _ROOT = Path(labs.__file__).parent.parent
 _TOOLS = ("ruff", "mypy", "importlinter", "pytest")
-_ON_BOTH = ("--lab", "headscale", "--lab", "netbird")
+_PRODUCTS = ("headscale", "netbird")
+_ON_BOTH = tuple(word for product in _PRODUCTS for word in ("--lab", product))
 _SMOKE_SCENARIO = "scenarios/subnet-routes.scenario.yaml"
 
 
@@ -135,9 +136,25 @@ def _shown(argv: Sequence[str]) -> str:
     return shlex.join(argv)
 
 
-def require_live() -> None:
-    """Raise EnvironmentProblem unless an engine answers and has the images that live tests use."""
-    raise NotImplementedError
+def require_live(scenario: Path) -> None:
+    """Make sure that an engine answers and has, or can load, the images that `scenario` needs on both products.
+
+    Raises EngineUnavailable, or ImageProblem with the images that are missing.
+    """
+    from labs.commands.common import open_engine  # noqa: PLC0415 - start-up time
+    from labs.images import recipe_for_variable, status  # noqa: PLC0415
+    from labs.lab.plan import image_variables  # noqa: PLC0415
+    from labs.scenario import read  # noqa: PLC0415
+
+    inventory = read(scenario).inventory
+    variables = {variable for topology in _PRODUCTS for variable in image_variables(topology, inventory)}
+    engine = open_engine(start=False)
+    try:
+        found = [status(engine, recipe_for_variable(variable)) for variable in sorted(variables)]
+    finally:
+        engine.close()
+    if absent := [image.recipe.name for image in found if image.where == "absent"]:
+        raise ImageProblem("Images for the live tests are missing", why=", ".join(absent), hint="inv images.build")
 
 
 @task(
@@ -155,7 +172,7 @@ def quick(_: Context, unit: bool = False, jobs: int = 1) -> None:
     root = checkout()
     run_steps([*static_steps(), pytest_step("pytest, unit tests", "tests/unit", jobs=jobs)], root)
     if not unit:
-        require_live()
+        require_live(root / _SMOKE_SCENARIO)
         run_steps([smoke_step(jobs)], root)
     print("Everything passed.")
 
@@ -170,7 +187,7 @@ def full(_: Context, jobs: int = 1) -> None:
     """
     root = checkout()
     run_steps([*static_steps(), pytest_step("pytest, unit tests", "tests/unit", jobs=jobs)], root)
-    require_live()
+    require_live(root / _SMOKE_SCENARIO)
     run_steps([pytest_step("pytest, live tests", *_ON_BOTH, "tests/live", "scenarios", jobs=jobs)], root)
     print("Everything passed.")
 

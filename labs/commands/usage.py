@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from invoke.collection import Collection
 from invoke.exceptions import ParseError
+from invoke.parser.argument import Argument
 from invoke.parser.context import ParserContext
 
 from labs.errors import UsageError
@@ -34,6 +35,36 @@ def typed_names(commands: Collection) -> dict[str, str]:
     return names
 
 
+def name_optional_words(argv: Sequence[str], commands: Mapping[str, ParserContext]) -> list[str]:
+    """`inv check smoke` as `inv check --scenarios=smoke`: Invoke gives no word to an argument that has a default."""
+    named: list[str] = []
+    command, value_follows = ParserContext(), False
+    words: list[Argument] = []
+    for word in argv:
+        if value_follows:
+            value_follows = False
+        elif word.startswith("-"):
+            flag = command.flags.get(word.partition("=")[0])
+            value_follows = flag is not None and flag.takes_value and not flag.optional and "=" not in word
+            words = [argument for argument in words if argument is not flag]
+        elif words and words[0].default is None:
+            words.pop(0)
+        elif word in commands:
+            command = commands[word]
+            words = sorted(command.positional_args, key=lambda argument: argument.default is not None)
+        elif words:
+            named.append(f"{_flag(words.pop(0))}={word}")
+            continue
+        named.append(word)
+    return named
+
+
+def placeholder(word: Argument) -> str:
+    """A command's word as help shows it: in capitals, in brackets when it may be left out."""
+    name = str(word.name).upper()
+    return name if word.default is None else f"[{name}]"
+
+
 def explain(problem: ParseError, core: ParserContext, names: Mapping[str, str]) -> UsageError:
     """Invoke's complaint as a usage error. `names` is what `typed_names` gave."""
     message, context = str(problem), problem.context
@@ -44,7 +75,7 @@ def explain(problem: ParseError, core: ParserContext, names: Mapping[str, str]) 
         words = ", ".join(re.findall(r"'([^']*)'", missing[1])).upper()
         return UsageError(f"'{command}' needs {words}", hint=f"inv {command} --help")
     if valueless := re.match(r"Flag <Argument: ([\w-]+)", message):
-        return UsageError(f"{_flag(valueless[1])} needs a value", hint=_help(command))
+        return UsageError(f"--{valueless[1].replace('_', '-')} needs a value", hint=_help(command))
     return UsageError(message, hint=_help(command))
 
 
@@ -98,8 +129,8 @@ def _option_given(value: str, argv: Sequence[str]) -> str:
     return "An option"
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def _flag(argument: Argument) -> str:
+    return f"--{str(argument.name).replace('_', '-')}"
 
 
 def _help(command: str) -> str:

@@ -161,9 +161,7 @@ class Engine(Protocol):
     def remove(self, container_id: str) -> None:
         """Kill and remove a container with its anonymous volumes; no error when it is gone already."""
 
-    def exec(
-        self, container_id: str, argv: Sequence[str], *, environment: Mapping[str, str] | None = None
-    ) -> ExecResult:
+    def exec(self, container_id: str, argv: Sequence[str]) -> ExecResult:
         """Run a command to its end. A command that cannot be executed gives exit code 126 or 127, no exception."""
 
     def interactive(self, container_id: str, argv: Sequence[str]) -> int:

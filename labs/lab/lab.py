@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Network
 
@@ -49,8 +49,8 @@ class Lab:
     settings: str
     created: str
     expires: str
-    engine: Engine
-    clock: Clock
+    engine: Engine = field(compare=False, repr=False)
+    clock: Clock = field(compare=False, repr=False)
     members: Mapping[str, Member]
     networks: Mapping[str, IPv4Network]
 

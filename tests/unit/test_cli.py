@@ -45,8 +45,14 @@ def build(_: Context) -> None:
     """Build images."""
 
 
+@task(positional=["peer", "scenarios"])
+def check(_: Context, peer: str, scenarios: str = "all", labs: str = "both", keep: bool = False) -> None:
+    """Run scenarios."""
+    sys.stdout.write(f"{peer} {scenarios} {labs} {keep}\n")
+
+
 def program(*more: Callable[..., object]) -> Program:
-    root = Collection(up, execute)
+    root = Collection(up, execute, check)
     root.add_collection(Collection("images", show, build))
     for function in more:
         root.add_task(task(function), name="fail")
@@ -157,7 +163,10 @@ def test_colour_only_on_a_terminal_that_wants_it(monkeypatch: pytest.MonkeyPatch
         ("up x --peers two", "--peers needs a whole number, not 'two'\n"),
         ("up x --peers=two", "--peers needs a whole number, not 'two'\n"),
         ("images --wrong", "'images' has no option '--wrong'\n  try: inv images --help\n"),
-        ("up x y", "'up' does not take 'y', and it is not a command\n  try: one of: exec, images, images.build, up\n"),
+        (
+            "up x y",
+            "'up' does not take 'y', and it is not a command\n  try: one of: check, exec, images, images.build, up\n",
+        ),
         ("--help upp", "There is no command 'upp'\n  try: did you mean up?\n"),
         ("-F", "--list-format needs a value\n  try: inv --help\n"),
         ("--list-depth=x", "--list-depth needs a whole number, not 'x'\n"),
@@ -195,11 +204,40 @@ def test_options_may_stand_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "x n 3 True\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("p", "p all both False"),
+        ("p smoke", "p smoke both False"),
+        ("--labs netbird p smoke", "p smoke netbird False"),
+        ("p --labs netbird smoke --keep", "p smoke netbird True"),
+        ("p --labs=up --keep smoke", "p smoke up True"),
+        ("p --scenarios smoke", "p smoke both False"),
+        ("--peer p smoke", "p smoke both False"),
+        ("up up y", "up all both False\ny  2 False"),
+        ("p smoke up x", "p smoke both False\nx  2 False"),
+    ],
+)
+def test_a_word_may_have_a_default(words: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert program().status(["inv", "check", *words.split()]) == 0
+    assert capsys.readouterr().out == f"{expected}\n"
+
+
+def test_a_word_too_many_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program().status(["inv", "check", "p", "smoke", "more"]) == 2
+    assert capsys.readouterr().err.startswith("'check' does not take 'more', and it is not a command\n")
+
+
+def test_help_shows_which_words_may_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    program().status(["inv", "check", "--help"])
+    assert capsys.readouterr().out.startswith("Usage: inv check PEER [SCENARIOS] [--options]\n")
+
+
 @pytest.mark.parametrize("argv", [["inv"], ["inv", "--list"]])
 def test_no_command_prints_the_list(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert program().status(argv) == 0
     lines = [line.split("  ")[1] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
-    assert lines == ["exec", "up", "images.build", "images"]
+    assert lines == ["check", "exec", "up", "images.build", "images"]
 
 
 def test_help_shows_the_command_as_it_is_typed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ def test_a_command_is_documented_and_has_an_example(name: str) -> None:
     typed = COMMANDS[name]
     assert re.search(rf"^\| `inv {re.escape(typed)}[ `]", DOCS, re.MULTILINE), f"no row for {typed}"
     help_text = inspect.getdoc(namespace[name]) or ""
-    assert re.search(rf"^ +inv {re.escape(typed)}( |$)", help_text, re.MULTILINE), f"no example: inv {typed}"
+    assert re.search(rf"^ *inv {re.escape(typed)}( |$)", help_text, re.MULTILINE), f"no example: inv {typed}"
 
 
 def test_every_option_of_a_command_is_explained() -> None:

@@ -1,0 +1,85 @@
+"""`inv engine.*`: the engine that the toolkit runs itself where no other one answers."""
+
+from __future__ import annotations
+
+import shlex
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import task
+
+from labs.errors import EngineUnavailable
+
+
+@task
+def start(_: Context) -> None:
+    """Start the toolkit's own engine, installing docker.io first where it is missing.
+
+    Needs root on Debian or Ubuntu. Does nothing when it runs already.
+
+    Example:
+        inv engine.start
+    """
+    from labs.commands.common import console  # noqa: PLC0415 - start-up time
+    from labs.engine.private import private_engine  # noqa: PLC0415 - start-up time
+
+    output = console()
+    endpoint = private_engine().start(output.line)
+    output.line(f"the private engine answers at {endpoint}")
+
+
+@task(
+    help={
+        "purge": "Remove its containers, networks, images and files as well.",
+        "force": "Stop it even while a lab runs on it.",
+    }
+)
+def stop(_: Context, purge: bool = False, force: bool = False) -> None:
+    """Stop the toolkit's own engine; its images stay for the next start.
+
+    Refuses with exit code 2 while a lab runs on it. docker.io stays installed.
+
+    Example:
+        inv engine.stop --purge
+    """
+    from labs.commands.common import console  # noqa: PLC0415 - start-up time
+    from labs.engine.private import private_engine  # noqa: PLC0415 - start-up time
+
+    private_engine().stop(force=force, purge=purge)
+    console().line("the private engine is removed" if purge else "the private engine is stopped")
+
+
+@task(help={"json": "Print one JSON document: state, pid, endpoint."})
+def status(_: Context, json: bool = False) -> None:
+    """Show whether the toolkit's own engine runs: running, stopped, or stale after a crash.
+
+    Example:
+        inv engine.status
+    """
+    from labs.commands.common import console, emit_json  # noqa: PLC0415 - start-up time
+    from labs.engine.private import private_engine  # noqa: PLC0415 - start-up time
+
+    seen = private_engine().status()
+    if json:
+        emit_json(seen)
+        return
+    console().table(("STATE", "PID", "ENDPOINT"), [(seen.state, seen.pid or "-", seen.endpoint)])
+
+
+@task
+def env(_: Context) -> None:
+    """Print the line that points other tools at the toolkit's own engine; exit code 3 when it does not run.
+
+    Example:
+        inv engine.env
+    """
+    from labs.commands.common import console  # noqa: PLC0415 - start-up time
+    from labs.engine.private import PrivateState, private_engine  # noqa: PLC0415 - start-up time
+
+    seen = private_engine().status()
+    if seen.state is not PrivateState.RUNNING:
+        raise EngineUnavailable(f"The private engine is {seen.state}", where=seen.endpoint, hint="inv engine.start")
+    console().line(f"export DOCKER_HOST={shlex.quote(seen.endpoint)}")
+
+
+namespace = Collection("engine", start, stop, status, env)
