@@ -103,8 +103,7 @@ def _assemble(recipe: Recipe, work: Path, toolchain: Toolchain, on_event: OnImag
         root.add(file.path, file.content.encode(), file.mode)
     on_event(ImageEvent(recipe.name, "packing", "root file system"))
     root.write(work / "root.tar")
-    modules = _modules(folder) if folder else ""
-    return {"go": go_version, "modules": modules, "packages": " ".join(packages)}
+    return {"go": go_version, "modules": _modules(recipe), "packages": " ".join(packages)}
 
 
 def _compile(recipe: Recipe, number: int, target: Path, toolchain: Toolchain, on_event: OnImage) -> None:
@@ -130,12 +129,18 @@ def _link_applets(root: RootFs, work: Path, toolchain: Toolchain) -> None:
         root.link(f"usr/bin/{applet}", "busybox")
 
 
-def _modules(folder: Path) -> str:
-    """The required modules with version and checksum, as go.mod and go.sum have them; indirect ones left out."""
-    required = [line.split() for line in (folder / "go.mod").read_text().splitlines() if " v" in line]
-    wanted = {(words[-2], words[-1]) for words in required if "//" not in words and "=>" not in words}
+def _modules(recipe: Recipe) -> str:
+    """The modules the binaries come from, each with its version and go.sum's checksum of it."""
+    if (folder := recipe.module_folder) is None:
+        return ""
+    packages = [binary.package for binary in recipe.spec.binaries]
     sums = [line.split() for line in (folder / "go.sum").read_text().splitlines()]
-    return " ".join(f"{name}@{version}={checksum}" for name, version, checksum in sums if (name, version) in wanted)
+    required = (folder / "go.mod").read_text().split()
+    return " ".join(
+        f"{module}@{version}={checksum}"
+        for module, version, checksum in sums
+        if any(f"{package}/".startswith(f"{module}/") for package in packages) and version in required
+    )
 
 
 def _sweep(folder: Path) -> None:
