@@ -46,7 +46,8 @@ def stop(_: Context, purge: bool = False, force: bool = False) -> None:
     from labs.engine.private import private_engine  # noqa: PLC0415 - start-up time
 
     private_engine().stop(force=force, purge=purge)
-    console().line("the private engine is removed" if purge else "the private engine is stopped")
+    words = "the private engine is removed; docker.io stays installed" if purge else "the private engine is stopped"
+    console().line(words)
 
 
 @task(help={"json": "Print one JSON document: state, pid, endpoint."})

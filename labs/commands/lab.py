@@ -92,7 +92,7 @@ def down(_: Context, name: str = "", all: bool = False, json: bool = False) -> N
                 f"{removed.volumes} volumes; listed again, nothing is left."
             )
         else:
-            out.line(f"There is no lab called {name}; nothing to remove." if name else "There is no lab.")
+            out.line(_nothing_called(engine, name))
     finally:
         engine.close()
 
@@ -226,6 +226,19 @@ def logs(_: Context, member: str, name: str = "", follow: bool = False, tail: in
             out.line(engine.logs(container, tail or None).rstrip("\n"))
     finally:
         engine.close()
+
+
+def _nothing_called(engine: Engine, name: str) -> str:
+    """That there was nothing to remove; with the nearest name, for a slip of the finger."""
+    from labs.lab import labels  # noqa: PLC0415 - start-up time
+    from labs.words import nearest  # noqa: PLC0415
+
+    there = {found.labels[labels.LAB] for found in engine.containers({labels.LAB: ""})}
+    if not name or not there:
+        return "There is no lab; nothing to remove."
+    return (
+        f"There is no lab called {name}, so nothing was removed; {nearest(name, there, 'inv list shows what there is')}"
+    )
 
 
 def _interactive(member: str, name: str, argv: list[str]) -> None:

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Protocol
 
 from labs.engine import Engine, ExecResult
+from labs.engine.waiting import wait_inside
 from labs.errors import ControlPlaneProblem
 from labs.journal import Journal, Kind, Scope
 from labs.model import Container, Peer, Product
@@ -50,6 +51,10 @@ class Context:
     def run(self, container_id: str, argv: Sequence[str], *, where: str) -> str:
         """Run a command that must succeed, and return what it printed. Raises ControlPlaneProblem."""
         return succeeded(self.engine.exec(container_id, argv), argv, where)
+
+    def wait_inside(self, machine: Machine, test: str, *, what: str, timeout_s: float) -> None:
+        """Return once a shell command succeeds in a machine. Raises NotReady."""
+        wait_inside(self.engine, machine.container_id, test, what=what, where=machine.name, timeout_s=timeout_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,22 +12,21 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 API_MINIMUM = "1.41"
 
-_REQUEST_S = 30.0  # removing a container on a busy machine; a ping takes 1 ms
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # missing from PATH in many a root shell
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process with arguments: no zombie and no thread of the kernel's."""
+    """A process with arguments: no zombie and no thread of the kernel's. It stays the same when its parent ends."""
 
     pid: int
-    parent: int
+    parent: int = field(compare=False)
     argv: tuple[str, ...]
 
 
@@ -78,8 +77,8 @@ class System(Protocol):
 
     def unmount(self, mount: Path) -> None: ...
 
-    def request(self, unix_socket: Path, method: str, path: str) -> Answer:
-        """One HTTP request. Raises OSError when nothing serves there."""
+    def request(self, unix_socket: Path, method: str, path: str, timeout_s: float) -> Answer:
+        """One HTTP request. Raises OSError when nothing serves there, or not in time."""
 
 
 class HostSystem:
@@ -155,8 +154,8 @@ class HostSystem:
     def unmount(self, mount: Path) -> None:
         self.run(("umount", "--lazy", str(mount)))
 
-    def request(self, unix_socket: Path, method: str, path: str) -> Answer:
-        return ask(UnixConnection(str(unix_socket), _REQUEST_S), method, path)
+    def request(self, unix_socket: Path, method: str, path: str, timeout_s: float) -> Answer:
+        return ask(UnixConnection(str(unix_socket), timeout_s), method, path)
 
 
 class UnixConnection(http.client.HTTPConnection):

@@ -59,7 +59,7 @@ def services_denied(system: System, policy: Path) -> Iterator[None]:
     A policy that forbids them already is kept. What a killed run left behind is put right as well.
     """
     kept = policy.with_name(f"{policy.name}.before-mesh-labs")
-    left_by_us = policy.exists() and policy.read_text(errors="replace") == _OURS
+    left_by_us = _is_ours(policy)
     if not left_by_us and _denies(system, policy):
         yield
         return
@@ -70,8 +70,12 @@ def services_denied(system: System, policy: Path) -> Iterator[None]:
     finally:
         if kept.exists() or kept.is_symlink():
             kept.replace(policy)
-        elif policy.exists():
+        elif _is_ours(policy):
             policy.unlink()
+
+
+def _is_ours(policy: Path) -> bool:
+    return policy.exists() and policy.read_text(errors="replace") == _OURS
 
 
 def _denies(system: System, policy: Path) -> bool:

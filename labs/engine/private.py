@@ -15,25 +15,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from labs.engine.host import API_MINIMUM, HostSystem, Process, System
 from labs.engine.install import install
+from labs.engine.paths import MARK, EnginePaths, last_words, own_folder, remedy
 from labs.errors import EngineProblem, EngineUnavailable, Leftovers, NotReady, UsageError
-from labs.timing import until
+from labs.timing import POLL_S, until
 
 LAB_LABEL = "org.mesh-labs.lab"
 
 READY_S = 60.0  # dockerd sets up storage, containerd and iptables first; observed 0.7 s
 REVIVE_S = 10.0  # a dockerd that lives but does not answer may only be slow, and ending it ends its labs
 STOP_S = 45.0  # dockerd gives its containers 15 s, one after another on a busy machine; observed 0.2 s
+PING_S = 5.0  # a dockerd that hangs is one that does not answer; observed 1 ms
+REQUEST_S = 30.0  # removing a container on a busy machine; observed 0.2 s
 END_S = 10.0  # a process after SIGTERM, and once more after SIGKILL; observed below 0.1 s
-
-_MARK = ".mesh-labs-engine"
-_LOG_LINES = 12
 
 Tell = Callable[[str], None]
 
@@ -53,51 +52,6 @@ class PrivateStatus:
     state: PrivateState
     pid: int | None
     endpoint: str
-
-
-@dataclass(frozen=True, slots=True)
-class EnginePaths:
-    """The two folders of a private engine. Both are its own: `stop(purge=True)` removes them."""
-
-    data: Path
-    run: Path
-
-    @classmethod
-    def of(cls, environment: Mapping[str, str]) -> EnginePaths:
-        """/var/lib/mesh-labs/engine and /run/mesh-labs, or DIR/data and DIR/run for MESH_LABS_ENGINE_DIR=DIR."""
-        if folder := environment.get("MESH_LABS_ENGINE_DIR"):
-            base = Path(folder).resolve()
-            return cls(base / "data", base / "run")
-        return cls(Path("/var/lib/mesh-labs/engine").resolve(), Path("/run/mesh-labs").resolve())
-
-    @property
-    def socket(self) -> Path:
-        return self.run / "docker.sock"
-
-    @property
-    def pid_file(self) -> Path:
-        return self.run / "dockerd.pid"
-
-    @property
-    def log(self) -> Path:
-        return self.run / "dockerd.log"
-
-    @property
-    def exec_root(self) -> Path:
-        return self.run / "exec"
-
-    @property
-    def containerd_pid_file(self) -> Path:
-        return self.exec_root / "containerd" / "containerd.pid"
-
-    @property
-    def endpoint(self) -> str:
-        return f"unix://{self.socket}"
-
-    @property
-    def namespace(self) -> str:
-        """Ours within containerd: dockerd joins a containerd of the machine's when one runs."""
-        return f"mesh-labs-{sha256(os.fsencode(self.data)).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +142,7 @@ class PrivateEngine:
 
     def _answers(self) -> bool:
         try:
-            return self.system.request(self.paths.socket, "GET", "/_ping").status == 200
+            return self.system.request(self.paths.socket, "GET", "/_ping", PING_S).status == 200
         except OSError:
             return False
 
@@ -224,8 +178,7 @@ class PrivateEngine:
         return False
 
     def _launch(self, on_event: Tell) -> None:
-        for folder in (self.paths.data, self.paths.run):
-            _own_folder(folder)
+        self.paths.own()
         # The machine's own daemon.json could open a port, or contradict an option given here.
         settings = self.paths.run / "daemon.json"
         settings.write_text("{}\n")
@@ -245,6 +198,7 @@ class PrivateEngine:
             *("--exec-root", str(paths.exec_root)),
             *("--pidfile", str(paths.pid_file)),
             *("--host", paths.endpoint),
+            *("--group", "root"),
             *("--config-file", str(settings)),
             *("--containerd-namespace", paths.namespace),
             *("--containerd-plugins-namespace", f"{paths.namespace}-plugins"),
@@ -252,30 +206,32 @@ class PrivateEngine:
         )
 
     def _await_ready(self) -> None:
-        def look() -> str:
-            if self._answers():
-                return "answers"
-            return "runs" if self._daemon() else "gone"
-
         seen = until(
             self.system,
-            look,
+            self._progress,
             lambda state: state != "runs",
             what="The private engine",
             timeout_s=READY_S,
             where=str(self.paths.log),
-            show=lambda _: f"dockerd runs and does not answer\n{self._last_words()}",
+            show=lambda _: f"dockerd runs and does not answer\n{last_words(self.paths.log)}",
         )
         if seen == "gone":
+            words = last_words(self.paths.log)
             raise NotReady(
-                "The private engine ended while it started", where=str(self.paths.log), why=self._last_words()
+                "The private engine ended while it started",
+                where=str(self.paths.log),
+                why=words,
+                hint=remedy(words),
             )
 
-    def _last_words(self) -> str:
-        if not self.paths.log.exists():
-            return "dockerd wrote no log"
-        lines = self.paths.log.read_text(errors="replace").splitlines()
-        return "\n".join(lines[-_LOG_LINES:]) or "dockerd wrote nothing to its log"
+    def _progress(self) -> str:
+        if self._answers():
+            return "answers"
+        if self._daemon():
+            return "runs"
+        # Amid its exec a process shows no arguments for an instant, so one look does not tell.
+        self.system.wait(POLL_S)
+        return "runs" if self._daemon() else "gone"
 
     # -- stopping
 
@@ -301,7 +257,7 @@ class PrivateEngine:
         return found
 
     def _call(self, method: str, path: str) -> bytes:
-        answer = self.system.request(self.paths.socket, method, f"/v{API_MINIMUM}{path}")
+        answer = self.system.request(self.paths.socket, method, f"/v{API_MINIMUM}{path}", REQUEST_S)
         if answer.status >= 400 and answer.status != 404:
             raise EngineProblem(
                 f"The private engine refused {method} {path.partition('?')[0]}",
@@ -336,7 +292,7 @@ class PrivateEngine:
 
     def _purge(self) -> None:
         for folder in self._folders():
-            if not (folder / _MARK).exists():
+            if not (folder / MARK).exists():
                 raise UsageError(
                     f"{folder} was not made by mesh-labs", hint="look at it, and remove it yourself if it may go"
                 )
@@ -358,7 +314,7 @@ class PrivateEngine:
     def _locked(self) -> Iterator[None]:
         """One change at a time. The file goes with `purge`, so a waiter makes sure it got the one that is there."""
         while True:
-            _own_folder(self.paths.run)
+            own_folder(self.paths.run)
             path = self.paths.run / "lock"
             with path.open("w") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -374,17 +330,6 @@ def private_engine(environment: Mapping[str, str] | None = None, system: System 
     if word not in ("", "never"):
         raise UsageError(f"MESH_LABS_ENGINE={word} means nothing", hint="unset it, or set it to never")
     return PrivateEngine(EnginePaths.of(environment), system or HostSystem(), word == "never")
-
-
-def _own_folder(folder: Path) -> None:
-    """Make a folder of mode 0700 and mark it as ours: whatever is not marked is never removed."""
-    if folder.exists() and not (folder / _MARK).exists() and any(folder.iterdir()):
-        raise UsageError(
-            f"{folder} holds something else", hint="name another folder with MESH_LABS_ENGINE_DIR, or empty it"
-        )
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    (folder / _MARK).touch()
 
 
 def _below(roots: Sequence[Process], everything: Sequence[Process]) -> list[Process]:

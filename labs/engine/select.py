@@ -84,14 +84,22 @@ def ping(url: str) -> str:
 
 
 def _connection(url: str) -> http.client.HTTPConnection:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise _unusable(url, str(error)) from error
     if parts.scheme == "unix" and parts.path and not parts.netloc:
         return UnixConnection(parts.path, _PING_S)
-    if parts.scheme in ("tcp", "http") and parts.hostname:
-        return http.client.HTTPConnection(parts.hostname, parts.port or 2375, timeout=_PING_S)
-    raise UsageError(
+    if parts.scheme in ("tcp", "http") and host:
+        return http.client.HTTPConnection(host, port or 2375, timeout=_PING_S)
+    raise _unusable(url, "unix:///path and tcp://host:port are")
+
+
+def _unusable(url: str, why: str) -> UsageError:
+    return UsageError(
         f"{url} is no endpoint that mesh-labs can use",
-        why="unix:///path and tcp://host:port are",
+        why=why,
         hint="ssh -nNT -L /tmp/engine.sock:/var/run/docker.sock HOST brings a remote engine to unix:///tmp/engine.sock",
     )
 
@@ -131,7 +139,7 @@ def _read_json(file: Path) -> dict[str, Any] | None:
         document = json.loads(file.read_text())
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise EngineUnavailable(
             "Docker's own settings cannot be read",
             where=str(file),

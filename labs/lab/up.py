@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from labs.controlplanes import Context, ControlPlane, Machine, control_plane
 from labs.controlplanes.http import serves
 from labs.engine import Engine, NetworkInfo
+from labs.engine.waiting import wait_inside
 from labs.errors import AddressInUse, Interrupted, LabsError, NotReady
 from labs.journal import Journal
 from labs.lab import labels
@@ -35,10 +36,7 @@ from labs.timing import HOST_READY_S, PEERS_LISTED_S, SERVICE_READY_S, SystemClo
 _WORKERS = 16
 _LIFETIME = timedelta(days=1)
 _ABANDON_POLL_S = 0.2
-_WAIT_FOR_HTTP = (
-    f"n=0; until wget -q -O /dev/null http://127.0.0.1/; do n=$((n+1)); "
-    f"[ $n -gt {int(HOST_READY_S / 0.05)} ] && exit 1; sleep 0.05; done"
-)
+_SERVES_HTTP = "wget -q -O /dev/null http://127.0.0.1/"
 
 _Result = TypeVar("_Result")
 
@@ -197,11 +195,10 @@ class _Run:
             security_opt=("no-new-privileges",),
         )
         machine = self._start(spec, {labels.ROLE: Role.HOST, labels.SERVES: host.serves or ""})
-        if host.serves and not self.engine.exec(machine.container_id, ["sh", "-c", _WAIT_FOR_HTTP]).ok:
-            raise NotReady(
-                f"The web server of {host.name} did not answer within {HOST_READY_S:g} s",
-                where=host.name,
-                why=self.engine.logs(machine.container_id, tail=5),
+        if host.serves:
+            what = f"The web server of {host.name}"
+            wait_inside(
+                self.engine, machine.container_id, _SERVES_HTTP, what=what, where=host.name, timeout_s=HOST_READY_S
             )
         self._say(host.name, f"serves {host.serves}" if host.serves else "runs")
 

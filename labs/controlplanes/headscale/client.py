@@ -8,18 +8,12 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from labs.controlplanes.base import Context, Machine, PeerStatus
-from labs.errors import NotReady
 from labs.model import Container, Peer
 from labs.timing import DAEMON_READY_S, JOIN_S
 
 KEY_PATH = "/run/mesh-labs/auth-key"
 _SOCKET = "/var/run/tailscale/tailscaled.sock"
 _HTTP_DERP = "TS_DEBUG_USE_DERP_HTTP"
-
-# Waiting inside the container costs one exec; asking from outside would cost one for each try.
-_WAIT_FOR_SOCKET = (
-    f"n=0; until [ -S {_SOCKET} ]; do n=$((n+1)); [ $n -gt {int(DAEMON_READY_S / 0.05)} ] && exit 1; sleep 0.05; done"
-)
 
 
 def container(peer: Peer, image: str) -> Container:
@@ -49,14 +43,7 @@ def container(peer: Peer, image: str) -> Container:
 
 
 def wait_for_daemon(context: Context, machine: Machine) -> None:
-    result = context.engine.exec(machine.container_id, ["sh", "-c", _WAIT_FOR_SOCKET])
-    if not result.ok:
-        raise NotReady(
-            f"tailscaled did not open its socket within {DAEMON_READY_S:g} s",
-            where=machine.name,
-            why=result.stderr.strip() or context.engine.logs(machine.container_id, tail=5),
-            hint=f"inv logs {machine.name}",
-        )
+    context.wait_inside(machine, f"[ -S {_SOCKET} ]", what="tailscaled's socket", timeout_s=DAEMON_READY_S)
 
 
 def up(login_server: str, hostname: str) -> list[str]:

@@ -6,16 +6,10 @@ import json
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from labs.controlplanes.base import Context, Machine, PeerStatus
-from labs.errors import NotReady
 from labs.model import Container, Peer
 from labs.timing import DAEMON_READY_S
 
 KEY_PATH = "/run/mesh-labs/setup-key"
-# Waiting inside the container costs one exec; asking from outside would cost one for each try.
-_WAIT_FOR_DAEMON = (
-    f"n=0; until netbird status --check live >/dev/null 2>&1; do "
-    f"n=$((n+1)); [ $n -gt {int(DAEMON_READY_S / 0.1)} ] && exit 1; sleep 0.05; done"
-)
 
 
 def container(peer: Peer, image: str) -> Container:
@@ -48,14 +42,8 @@ def container(peer: Peer, image: str) -> Container:
 
 
 def wait_for_daemon(context: Context, machine: Machine) -> None:
-    result = context.engine.exec(machine.container_id, ["sh", "-c", _WAIT_FOR_DAEMON])
-    if not result.ok:
-        raise NotReady(
-            f"NetBird's daemon did not answer within {DAEMON_READY_S:g} s",
-            where=machine.name,
-            why=result.stderr.strip() or context.engine.logs(machine.container_id, tail=5),
-            hint=f"inv logs {machine.name}",
-        )
+    live = "netbird status --check live >/dev/null 2>&1"
+    context.wait_inside(machine, live, what="An answer from NetBird's daemon", timeout_s=DAEMON_READY_S)
 
 
 def up(management_url: str, hostname: str) -> list[str]:
