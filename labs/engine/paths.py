@@ -20,7 +20,7 @@ _LONGEST_SOCKET = "exec/containerd/containerd.sock.ttrpc"
 _REMEDIES = (
     (
         "cgroup",
-        "mount the control groups first: mount -t cgroup2 none /sys/fs/cgroup, or the package cgroupfs-mount for version 1",
+        "mount the control groups: mount -t cgroup2 none /sys/fs/cgroup, or for version 1 the package cgroupfs-mount",
     ),
     ("no space left on device", "free some disk, or name a folder elsewhere with MESH_LABS_ENGINE_DIR"),
     ("iptables", "the kernel's packet filter cannot be used here; it needs CAP_NET_ADMIN and a kernel with netfilter"),

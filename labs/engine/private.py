@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -126,7 +127,7 @@ class PrivateEngine:
     def _kind(self, process: Process) -> str:
         """dockerd, containerd or shim when it is this engine's; else empty. A zombie has no arguments."""
         arguments = process.argv
-        pairs = set(zip(arguments, arguments[1:], strict=False))
+        pairs = set(pairwise(arguments))
         if ("--data-root", str(self.paths.data)) in pairs:
             return "dockerd"
         if ("--config", str(self.paths.exec_root / "containerd/containerd.toml")) in pairs:

@@ -45,10 +45,21 @@ def choose(
     replaced by another. Raises EngineUnavailable, UsageError, and what `PrivateEngine.start` raises.
     """
     environment = os.environ if environment is None else environment
-    named = _named(explicit, environment, home or Path.home())
+    found, passed = look(explicit, environment, home or Path.home(), default_socket)
+    return found or _private(private or private_engine(environment), start, on_event, passed)
+
+
+def look(
+    explicit: str | None, environment: Mapping[str, str], home: Path, default_socket: Path = DEFAULT_SOCKET
+) -> tuple[Endpoint | None, list[str]]:
+    """The engine that was named, or that answers at a usual place, and why the places before it were passed over.
+
+    None: nothing was named and nothing answers. Raises as `choose`, and never starts anything.
+    """
+    named = _named(explicit, environment, home)
     if named:
         check(named)
-        return named
+        return named, []
     passed: list[str] = []
     for candidate in _default_sockets(environment, default_socket):
         try:
@@ -57,8 +68,8 @@ def choose(
             passed.append(f"{candidate.url}: {_reason(error)}")
             continue
         _require_version(version, candidate)
-        return candidate
-    return _private(private or private_engine(environment), start, on_event, passed)
+        return candidate, passed
+    return None, passed
 
 
 def check(endpoint: Endpoint) -> None:
@@ -81,6 +92,14 @@ def ping(url: str) -> str:
     if answer.status != 200 or not answer.api_version:
         raise ConnectionError(f"something answers that is not a Docker Engine (HTTP {answer.status})")
     return answer.api_version
+
+
+def data_folder(url: str) -> Path:
+    """Where the engine keeps images and containers, on its own machine. Raises OSError when it does not say."""
+    answer = ask(_connection(url), "GET", f"/v{API_MINIMUM}/info")
+    if answer.status != 200:
+        raise ConnectionError(f"the engine does not describe itself (HTTP {answer.status})")
+    return Path(json.loads(answer.body)["DockerRootDir"])
 
 
 def _connection(url: str) -> http.client.HTTPConnection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
@@ -28,8 +28,15 @@ def _offset(text: object) -> object:
     return int(found[1])
 
 
-Duration = Annotated[float, BeforeValidator(_duration_s)]
-Offset = Annotated[int, BeforeValidator(_offset)]
+Duration = Annotated[
+    float, BeforeValidator(_duration_s), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})
+]
+Offset = Annotated[
+    int,
+    BeforeValidator(_offset),
+    # An editor's YAML reads .10 as a number.
+    WithJsonSchema({"type": ["number", "string"], "description": "place in the network, .2 to .126"}),
+]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,29}$")]
 
 
@@ -136,3 +143,8 @@ class ScenarioSpec(Model):
     peers: Annotated[dict[Name, PeerSpec], Field(min_length=1)]
     hosts: dict[Name, HostSpec] = {}
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+
+
+def json_schema() -> dict[str, object]:
+    """The JSON Schema of a scenario file, as editors use it; scenarios/schema.json holds it."""
+    return ScenarioSpec.model_json_schema(by_alias=True, mode="validation")

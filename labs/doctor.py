@@ -1,0 +1,255 @@
+"""What a lab needs of the machine: facts, judged into checks, shown as text. Nothing is started or installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from labs.engine.protocol import EngineInfo
+
+PYTHON_MINIMUM = (3, 11)
+
+_GIB = 1 << 30
+_MEMORY_LOW_BYTES = 1 * _GIB
+_DISK_LOW_BYTES = 5 * _GIB  # building every image fills about 4 GiB with Go's caches and the images
+_DISK_FULL_BYTES = 1 * _GIB
+
+
+class Level(StrEnum):
+    """`warn`: a lab can be started, with the drawback that is named."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; `todo` is empty when there is nothing to do."""
+
+    name: str
+    level: Level
+    seen: str
+    todo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A file system by what the toolkit keeps there."""
+
+    purpose: str
+    path: Path
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """The engine that would be used. Without one, `problem` says why, and `startable` whether the toolkit starts one."""
+
+    info: EngineInfo | None
+    source: str = ""
+    problem: str = ""
+    todo: str = ""
+    startable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The machine as it was found. Sizes in bytes; None where the machine does not say.
+
+    `images_to_build` are neither in the engine nor in the cache; `cgroups` says whether dockerd
+    would find control groups mounted; `clock` and `newest_file` are points in time.
+    """
+
+    python: tuple[int, ...]
+    engine: EngineFacts
+    root: bool
+    tun: bool
+    kernel: str
+    cgroups: bool
+    memory_available_bytes: int | None
+    disks: tuple[Disk, ...]
+    go: str | None
+    go_needed: str
+    gcc: bool
+    apt: bool
+    may_install: bool
+    images_to_build: tuple[str, ...]
+    ip_forward: bool | None
+    bridge_filter: bool | None
+    clock: datetime
+    newest_file: datetime
+
+
+def judge(facts: Facts) -> tuple[Check, ...]:
+    """Every check, in the order in which they are shown."""
+    return (
+        _python(facts),
+        _engine(facts),
+        _cgroups(facts),
+        _root(facts),
+        _tun(facts),
+        Check("kernel", Level.OK, facts.kernel),
+        _memory(facts),
+        *map(_disk, facts.disks),
+        *_build_tools(facts),
+        _forwarding(facts),
+        _bridge(facts),
+        _clock(facts),
+    )
+
+
+def can_run(checks: Iterable[Check]) -> bool:
+    """Whether a lab can be started, or the toolkit can make it so."""
+    return all(check.level is not Level.FAIL for check in checks)
+
+
+def render(checks: Sequence[Check]) -> str:
+    """One line for each check, what to do below it, and the verdict."""
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        first, *more = check.seen.splitlines() or [""]
+        lines.append(f"{check.level:<4}  {check.name:<{width}}  {first}")
+        margin = " " * (width + 8)
+        lines += [f"{margin}{line}" for line in more]
+        lines += [f"{margin}try: {check.todo}"] if check.todo else []
+    failed = [check.name for check in checks if check.level is Level.FAIL]
+    verdict = f"No lab can be started here yet: {', '.join(failed)}" if failed else "A lab can be started here."
+    return "\n".join([*lines, "", verdict])
+
+
+def _python(facts: Facts) -> Check:
+    seen = ".".join(map(str, facts.python))
+    if facts.python < PYTHON_MINIMUM:
+        return Check("python", Level.FAIL, seen, f"install Python {'.'.join(map(str, PYTHON_MINIMUM))} or later")
+    return Check("python", Level.OK, seen)
+
+
+def _engine(facts: Facts) -> Check:
+    engine = facts.engine
+    if engine.info is None:
+        if engine.startable:
+            return Check("engine", Level.OK, f"{engine.problem}; the first command that needs one starts a private one")
+        return Check("engine", Level.FAIL, engine.problem, engine.todo)
+    info = engine.info
+    kind = "rootless" if info.rootless else "rootful"
+    seen = (
+        f"{info.version}, API {info.api_version}, {info.storage_driver}, cgroup v{info.cgroup_version}, {kind}\n"
+        f"{info.endpoint} ({engine.source})"
+    )
+    if info.storage_driver == "vfs":
+        return Check("engine", Level.WARN, seen, "the vfs driver copies every layer: use overlay2 for speed and room")
+    if info.rootless:
+        return Check("engine", Level.WARN, seen, "no test of mesh-labs uses a rootless engine; a rootful one is safer")
+    return Check("engine", Level.OK, seen)
+
+
+def _elsewhere(facts: Facts) -> bool:
+    return facts.engine.info is not None and not facts.engine.info.local
+
+
+def _cgroups(facts: Facts) -> Check:
+    if facts.cgroups or facts.engine.info:
+        return Check("cgroups", Level.OK, "mounted" if facts.cgroups else "the engine has them")
+    todo = "mount -t cgroup2 none /sys/fs/cgroup, or for version 1 the package cgroupfs-mount"
+    return Check("cgroups", Level.FAIL, "not mounted, and an engine needs them", todo)
+
+
+def _root(facts: Facts) -> Check:
+    if facts.root:
+        return Check("root", Level.OK, "yes")
+    return Check("root", Level.OK, "no, and it is not needed while an engine answers")
+
+
+def _tun(facts: Facts) -> Check:
+    if _elsewhere(facts):
+        return Check("tun", Level.OK, "not looked at: the engine is on another machine")
+    if facts.tun:
+        return Check("tun", Level.OK, "/dev/net/tun")
+    todo = "modprobe tun; in a container: mkdir -p /dev/net && mknod /dev/net/tun c 10 200"
+    return Check("tun", Level.FAIL, "/dev/net/tun is not there, and peers need it", todo)
+
+
+def _memory(facts: Facts) -> Check:
+    free = facts.memory_available_bytes
+    if free is None:
+        return Check("memory", Level.OK, "the machine does not say")
+    if free < _MEMORY_LOW_BYTES:
+        return Check("memory", Level.WARN, f"{_size(free)} available", "end something else, or start one lab at a time")
+    return Check("memory", Level.OK, f"{_size(free)} available")
+
+
+def _disk(disk: Disk) -> Check:
+    seen = f"{_size(disk.free_bytes)} free in {disk.path}"
+    if disk.free_bytes < _DISK_FULL_BYTES:
+        return Check(f"disk: {disk.purpose}", Level.FAIL, seen, f"free at least {_size(_DISK_FULL_BYTES)}")
+    if disk.free_bytes < _DISK_LOW_BYTES:
+        return Check(f"disk: {disk.purpose}", Level.WARN, seen, f"building images may need {_size(_DISK_LOW_BYTES)}")
+    return Check(f"disk: {disk.purpose}", Level.OK, seen)
+
+
+def _build_tools(facts: Facts) -> tuple[Check, ...]:
+    """Go, gcc and apt. They are needed only for images that are not there yet."""
+    missing = facts.images_to_build
+    level = Level.FAIL if missing else Level.WARN
+    need = f"needed to build {', '.join(missing)}" if missing else "needed only to build images, and all are there"
+    return (
+        _go(facts, level, need),
+        _gcc(facts, level, need),
+        Check("apt", Level.OK, "yes") if facts.apt else Check("apt", level, f"no; {need}", "use Debian or Ubuntu"),
+    )
+
+
+def _go(facts: Facts, level: Level, need: str) -> Check:
+    todo = f"install Go {facts.go_needed} or later: https://go.dev/dl"
+    if facts.go is None:
+        return Check("go", level, f"not installed; {need}", todo)
+    if _numbers(facts.go) < _numbers(facts.go_needed):
+        return Check("go", level, f"{facts.go}, older than {facts.go_needed}; {need}", todo)
+    return Check("go", Level.OK, f"{facts.go} ({facts.go_needed} or later is needed)")
+
+
+def _gcc(facts: Facts, level: Level, need: str) -> Check:
+    if facts.gcc:
+        return Check("gcc", Level.OK, "yes")
+    if facts.may_install:
+        return Check("gcc", Level.OK, "no; installed when a build needs it")
+    return Check("gcc", level, f"not installed; {need}", "apt-get install gcc libc6-dev")
+
+
+def _forwarding(facts: Facts) -> Check:
+    if _elsewhere(facts) or facts.ip_forward is None:
+        return Check("forwarding", Level.OK, "not looked at")
+    if facts.ip_forward:
+        return Check("forwarding", Level.OK, "net.ipv4.ip_forward is 1")
+    if facts.engine.startable:
+        return Check("forwarding", Level.OK, "net.ipv4.ip_forward is 0; the engine sets it when it starts")
+    return Check("forwarding", Level.WARN, "net.ipv4.ip_forward is 0", "sysctl -w net.ipv4.ip_forward=1")
+
+
+def _bridge(facts: Facts) -> Check:
+    """What the kernel does with bridged packets. Either way works; it explains firewall surprises."""
+    words = {None: "br_netfilter is not loaded", True: "packets pass the host's firewall", False: "packets pass freely"}
+    return Check("bridges", Level.OK, words[facts.bridge_filter])
+
+
+def _clock(facts: Facts) -> Check:
+    seen = facts.clock.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if facts.clock < facts.newest_file:
+        since = facts.newest_file.astimezone(UTC).strftime("%Y-%m-%d")
+        todo = "set the clock: certificates and keys depend on it"
+        return Check("clock", Level.WARN, f"{seen}, before mesh-labs was installed ({since})", todo)
+    return Check("clock", Level.OK, seen)
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / _GIB:.1f} GiB"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    parts = version.removeprefix("go").split("-")[0].split(".")
+    return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in parts[:3])
