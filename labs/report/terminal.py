@@ -28,9 +28,9 @@ def step_line(step: StepResult) -> str:
 
 def scenario_table(scenarios: Sequence[ScenarioResult]) -> str:
     """Scenario by topology: outcome, time, and what an operator had to do."""
-    table = _table("Scenario", "Topology", "Outcome", "Took", "Operator's actions")
+    table = _table("Scenario", "Topology", "Outcome", "Took", "Operator's actions by scope")
     for result in scenarios:
-        actions = ", ".join(f"{count} per {scope}" for scope, count in result.burden.items())
+        actions = ", ".join(f"{scope} {count}" for scope, count in result.burden.items())
         table.add_row(result.scenario, result.topology, result.outcome, f"{result.took_s:.1f} s", actions or "none")
     return _text("\nThe same scenario on each", table)
 
