@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 
 from labs.commands.common import Output
 from labs.engine import Engine
 from labs.images import ImageEvent, ensure
 from labs.lab import Lab
+from labs.lab.files import name_taken
 from labs.lab.health import existing
 from labs.lab.plan import Plan, image_variables
 from labs.lab.up import Step, up
 from labs.model import Inventory
 from labs.timing import SystemClock
+
+_STILL_GOING_S = 10.0
 
 
 def start(engine: Engine, topology: str, name: str, inventory: Inventory, out: Output, *, keep: bool = False) -> Lab:
@@ -21,20 +26,22 @@ def start(engine: Engine, topology: str, name: str, inventory: Inventory, out: O
     progress = Progress(out)
     images = ensure(engine, image_variables(topology, inventory), progress.image)
     plan = Plan(name, topology, inventory, images)
-    found = existing(plan, engine, clock)
-    if found:
-        out.line(f"Lab {name} is there already.")
-        return found
-    return up(plan, engine, clock, progress.step, keep=keep)
+    with name_taken(name):
+        found = existing(plan, engine, clock)
+        if found:
+            out.line(f"Lab {name} is there already.")
+            return found
+        return up(plan, engine, clock, progress.step, keep=keep)
 
 
 class Progress:
-    """One line for each thing that happens; of many events about one image's compilation, the first only."""
+    """One line for each thing that happens; long work on an image shows again that it goes on."""
 
-    def __init__(self, out: Output) -> None:
+    def __init__(self, out: Output, now: Callable[[], float] = time.monotonic) -> None:
         self._out = out
+        self._now = now
         self._lock = threading.Lock()
-        self._last: dict[str, str] = {}
+        self._last: dict[str, tuple[str, float]] = {}
 
     def step(self, step: Step) -> None:
         with self._lock:
@@ -42,6 +49,7 @@ class Progress:
 
     def image(self, event: ImageEvent) -> None:
         with self._lock:
-            if self._last.get(event.image) != event.phase:
+            phase, said_s = self._last.get(event.image, ("", 0.0))
+            if phase != event.phase or self._now() - said_s >= _STILL_GOING_S:
                 self._out.line(f"image {event.image}: {event.phase} {event.detail}")
-            self._last[event.image] = event.phase
+                self._last[event.image] = (event.phase, self._now())

@@ -11,7 +11,7 @@ from invoke.tasks import task
 from labs.errors import EnvironmentProblem
 
 if TYPE_CHECKING:
-    from labs.doctor import Facts
+    from labs.doctor.checks import Facts
 
 
 @task(help={"json": "Print one JSON document: can_run, and each check's name, level, seen and todo."})
@@ -23,7 +23,7 @@ def doctor(_: Context, json: bool = False) -> None:
         inv doctor
     """
     from labs.commands.common import console, emit_json  # noqa: PLC0415 - start-up time
-    from labs.doctor import Level, can_run, judge, render  # noqa: PLC0415
+    from labs.doctor.checks import Level, can_run, judge, render  # noqa: PLC0415
 
     checks = judge(_facts())
     if json:
@@ -37,7 +37,7 @@ def doctor(_: Context, json: bool = False) -> None:
 
 def _facts() -> Facts:
     from labs.engine.docker_engine import DockerEngine  # noqa: PLC0415 - start-up time
-    from labs.machine import current, find_engine, observe  # noqa: PLC0415
+    from labs.doctor.machine import current, find_engine, observe  # noqa: PLC0415
 
     environment, home, system = current()
     found, facts = find_engine(environment, home, system)

@@ -120,7 +120,9 @@ def list_(_: Context, json: bool = False) -> None:
 
     inv list
     """
-    from labs.lab import find_all  # noqa: PLC0415 - start-up time
+    from datetime import UTC, datetime  # noqa: PLC0415 - start-up time
+
+    from labs.lab import find_all  # noqa: PLC0415
     from labs.timing import SystemClock  # noqa: PLC0415
 
     engine = open_engine(start=False)
@@ -128,6 +130,7 @@ def list_(_: Context, json: bool = False) -> None:
         labs = find_all(engine, SystemClock())
     finally:
         engine.close()
+    now = datetime.now(UTC).isoformat()
     rows = [
         {
             "name": lab.name,
@@ -135,6 +138,7 @@ def list_(_: Context, json: bool = False) -> None:
             "containers": len(lab.members),
             "created": lab.created,
             "expires": lab.expires,
+            "expired": lab.expires < now,
         }
         for lab in labs
     ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,25 @@ def state_folder(environment: Mapping[str, str]) -> Path:
         return Path(chosen)
     base = environment.get("XDG_STATE_HOME") or Path(environment.get("HOME", "/")) / ".local" / "state"
     return Path(base) / "mesh-labs"
+
+
+@contextmanager
+def name_taken(name: str, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+    """One `up` of a name at a time on this machine; a second one waits, and then finds the first one's lab."""
+    folder = state_folder(os.environ if environment is None else environment) / "names"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"{name}.lock"
+    while True:
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Whoever had it before has removed the file; then this lock is on nothing, and another has the name.
+            if not (path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno()))):
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,6 @@ READY = f"{PREFIX}ready"  # KIND:PORT:PATH, the check that says a service serves
 STAND_IN = f"{PREFIX}stand-in"  # what a service stands in for
 SERVES = f"{PREFIX}serves"  # what a host serves
 CREATED = f"{PREFIX}created"  # UTC, ISO 8601
-EXPIRES = f"{PREFIX}expires"  # UTC, ISO 8601: after this `inv list` calls the lab stale
+EXPIRES = f"{PREFIX}expires"  # UTC, ISO 8601: after this `inv list` calls the lab expired
 OWNER = f"{PREFIX}owner"  # a digest that tells checkouts apart without naming their paths
 SETTINGS = f"{PREFIX}settings"  # a digest of all that decides what the lab is

@@ -120,3 +120,14 @@ def test_down_needs_to_be_told_which() -> None:
     done = inv("down")
     assert done.returncode == 2
     assert "--all" in done.stderr
+
+
+def test_two_shells_start_the_same_lab() -> None:
+    """One makes it; the other waits, and shows it."""
+    name = f"t-twice-{secrets.token_hex(2)}"
+    argv = [sys.executable, "-m", "labs.commands.cli", "up", "netbird", "--name", name, "--peers", "1"]
+    shells = [subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [shell.communicate(timeout=120) for shell in shells]
+    ok("down", name)
+    assert [shell.returncode for shell in shells] == [0, 0], outputs
+    assert sorted("is there already" in stdout for stdout, _ in outputs) == [False, True]

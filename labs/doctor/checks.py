@@ -47,7 +47,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """The engine that would be used. Without one, `problem` says why, and `startable` whether the toolkit starts one."""
+    """The engine that would be used. Without one `problem` says why; `startable`: the toolkit would start its own."""
 
     info: EngineInfo | None
     source: str = ""
