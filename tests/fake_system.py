@@ -10,7 +10,7 @@ from labs.engine.host import Answer, Outcome, Process
 
 
 class FakeSystem:
-    """`on_spawn` and `on_signal` let a test decide what a program does; by default it starts, and ends when asked to."""
+    """`on_spawn` and `on_signal` let a test decide what a program does; else it starts, and ends when asked to."""
 
     def __init__(self) -> None:
         self.time = 0.0

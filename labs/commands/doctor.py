@@ -36,8 +36,8 @@ def doctor(_: Context, json: bool = False) -> None:
 
 
 def _facts() -> Facts:
-    from labs.engine.docker_engine import DockerEngine  # noqa: PLC0415 - start-up time
     from labs.doctor.machine import current, find_engine, observe  # noqa: PLC0415
+    from labs.engine.docker_engine import DockerEngine  # noqa: PLC0415 - start-up time
 
     environment, home, system = current()
     found, facts = find_engine(environment, home, system)

@@ -142,7 +142,7 @@ def require_live(scenario: Path) -> None:
     Raises EngineUnavailable, or ImageProblem with the images that are missing.
     """
     from labs.commands.common import open_engine  # noqa: PLC0415 - start-up time
-    from labs.images import recipe_for_variable, status  # noqa: PLC0415
+    from labs.images import recipes_for_variables, status  # noqa: PLC0415
     from labs.lab.plan import image_variables  # noqa: PLC0415
     from labs.scenario import read  # noqa: PLC0415
 
@@ -150,7 +150,7 @@ def require_live(scenario: Path) -> None:
     variables = {variable for topology in _PRODUCTS for variable in image_variables(topology, inventory)}
     engine = open_engine(start=False)
     try:
-        found = [status(engine, recipe_for_variable(variable)) for variable in sorted(variables)]
+        found = [status(engine, recipe) for recipe in recipes_for_variables(sorted(variables)).values()]
     finally:
         engine.close()
     if absent := [image.recipe.name for image in found if image.where == "absent"]:

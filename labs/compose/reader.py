@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from ipaddress import IPv4Address
+from pathlib import Path, PurePosixPath
 
 from labs.compose.interpolation import defaults, interpolated
-from labs.compose.schema import CONFIG_MODE, SECRET_MODE, ComposeSpec, FileReference, FileSpec, ServiceSpec
+from labs.compose.schema import CONFIG_MODE, SECRET_MODE, ComposeSpec, FileReference, ServiceSpec
+from labs.compose.unread import UNREAD
 from labs.model import Attachment, Container, File, Network, Product, Ready, Service, Topology, VolumeMount
 from labs.words import nearest
 from labs.yamlsource import KeyPath, Source, load, validated
 
 _FILE_NAME = "compose.yaml"
+# Looked at before its values are there, a file has this for each variable that it requires: word and number.
+_REQUIRED = "1"
+_COMMENT = re.compile(rb"\s*(#.*|//.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,10 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class OperatorCounts:
-    """What an operator has to run and keep: real things of the file, the lab's own left out."""
+    """What an operator has to run and keep: real things of the file, what `x-lab` calls the lab's own left out.
+
+    `ports` are those published, `config_lines` neither empty nor a comment, `settings` the services' environment.
+    """
 
     services: int
     ports: int
@@ -42,9 +50,9 @@ class OperatorCounts:
 
 
 def needs(folder: Path) -> Needs:
-    """Raises FileProblem."""
-    source = load(folder / _FILE_NAME)
-    spec = _spec(source, {})
+    """What the file in `folder` asks of a lab, and every variable it names with its default. Raises FileProblem."""
+    source = _source(folder)
+    spec = _spec(source, {}, required=_REQUIRED)
     places = {variable: place.split(" .") for variable, place in spec.lab.addresses.items()}
     return Needs(
         product=Product(spec.lab.product),
@@ -58,7 +66,7 @@ def needs(folder: Path) -> Needs:
 
 def read(folder: Path, variables: Mapping[str, str]) -> Topology:
     """The topology in `folder` with these variables. Raises FileProblem with file, line, column and key path."""
-    source = load(folder / _FILE_NAME)
+    source = _source(folder)
     spec = _spec(source, variables)
     services = tuple(_service(source, spec, folder, name) for name in spec.services)
     return Topology(
@@ -73,10 +81,10 @@ def read(folder: Path, variables: Mapping[str, str]) -> Topology:
 
 
 def count(folder: Path) -> OperatorCounts:
-    """What the file asks of an operator. Lines are those that are neither empty nor a comment."""
-    source = load(folder / _FILE_NAME)
-    spec = _spec(source, {})
-    files = [folder / reference.file for reference in (*spec.configs.values(), *spec.secrets.values())]
+    """What the file asks of an operator. Raises FileProblem."""
+    source = _source(folder)
+    spec = _spec(source, {}, required=_REQUIRED)
+    files = [_content(source, folder, "configs", name, config.file) for name, config in spec.configs.items()]
     services = spec.services.values()
     return OperatorCounts(
         services=len(spec.services),
@@ -84,22 +92,29 @@ def count(folder: Path) -> OperatorCounts:
         secrets=len(spec.lab.secrets) + len(spec.secrets),
         volumes=len(spec.volumes),
         config_files=len(files),
-        config_lines=sum(_lines(path) for path in files),
+        config_lines=sum(_lines(content) for content in files),
         settings=sum(len(service.environment.keys() - set(service.lab.only)) for service in services),
     )
 
 
-def _spec(source: Source, variables: Mapping[str, str]) -> ComposeSpec:
-    filled = interpolated(source, variables)
-    spec = validated(filled, ComposeSpec)
+def _source(folder: Path) -> Source:
+    """Every topology's file has the same name, so errors say whose it is."""
+    return load(folder / _FILE_NAME, f"{folder.name}/{_FILE_NAME}")
+
+
+def _spec(source: Source, variables: Mapping[str, str], *, required: str | None = None) -> ComposeSpec:
+    filled = interpolated(source, variables, required=required)
+    spec = validated(filled, ComposeSpec, UNREAD)
     _check(filled, spec)
+    _check_variables(filled, spec, defaults(source))
+    _check_addresses(filled, spec)
     return spec
 
 
 def _check(source: Source, spec: ComposeSpec) -> None:
     """Names that have to exist."""
     for name in spec.services:
-        for path, word, valid, kind in _references(spec, name):
+        for path, word, valid, kind in _references(source, spec, name):
             _known(source, ("services", name, *path), word, valid, kind)
     _known(source, ("x-lab", "control"), spec.lab.control, spec.networks, "network")
     places = {variable: place.split(" .")[0] for variable, place in spec.lab.addresses.items()}
@@ -108,19 +123,49 @@ def _check(source: Source, spec: ComposeSpec) -> None:
             _known(source, ("x-lab", key, variable), network, spec.networks, "network")
 
 
-def _references(spec: ComposeSpec, name: str) -> Iterator[tuple[KeyPath, str, Iterable[str], str]]:
+def _check_variables(source: Source, spec: ComposeSpec, variables: Mapping[str, str]) -> None:
+    """A variable that the file does not read would be filled in for nothing; a prefix without one would collide."""
+    for key in ("subnets", "addresses", "secrets"):
+        for variable in getattr(spec.lab, key):
+            _known(source, ("x-lab", key, variable), variable, variables, "variable in this file")
+    for network in spec.networks.keys() - set(spec.lab.subnets.values()):
+        raise source.problem(
+            f"Nothing lets the lab choose the prefix of {network}",
+            ("networks", network),
+            hint=f"x-lab: {{subnets: {{VARIABLE: {network}}}}}, and that variable as its subnet",
+        )
+
+
+def _check_addresses(source: Source, spec: ComposeSpec) -> None:
+    taken: dict[tuple[str, IPv4Address], str] = {}
+    for name, service in spec.services.items():
+        for network, place in service.networks.items():
+            address, subnet = place.ipv4_address, spec.networks[network].ipam.config[0].subnet
+            if address is None:
+                continue
+            path = ("services", name, "networks", network, "ipv4_address")
+            if address not in subnet:
+                raise source.problem(f"{address} is no address of {network}", path, why=f"its prefix is {subnet}")
+            other = taken.setdefault((network, address), name)
+            if other != name:
+                raise source.problem(f"{name} has the address of {other}", path)
+
+
+def _references(source: Source, spec: ComposeSpec, name: str) -> Iterator[tuple[KeyPath, str, Iterable[str], str]]:
     """Every name that one service mentions: where, the name, the names there are, and what they are."""
     service = spec.services[name]
-    yield from ((("networks", network), network, spec.networks, "network") for network in service.networks)
-    lists: list[tuple[str, list[str], Iterable[str], str]] = [
-        ("depends_on", list(service.depends_on), spec.services, "service"),
-        ("volumes", [volume.source for volume in service.volumes], spec.volumes, "volume"),
-        ("configs", [config.source for config in service.configs], spec.configs, "config"),
-        ("secrets", [secret.source for secret in service.secrets], spec.secrets, "secret"),
+    lists: list[tuple[KeyPath, Iterable[str], Iterable[str], str]] = [
+        (("networks",), service.networks, spec.networks, "network"),
+        (("depends_on",), service.depends_on, spec.services, "service"),
+        (("volumes",), [volume.source for volume in service.volumes], spec.volumes, "volume"),
+        (("configs",), [config.source for config in service.configs], spec.configs, "config"),
+        (("secrets",), [secret.source for secret in service.secrets], spec.secrets, "secret"),
+        (("x-lab", "only"), service.lab.only, service.environment, "environment key"),
     ]
     for key, words, valid, kind in lists:
-        yield from (((key, number), word, valid, kind) for number, word in enumerate(words))
-    yield from ((("x-lab", "only"), key, service.environment, "environment key") for key in service.lab.only)
+        for number, word in enumerate(words):
+            in_a_map = ("services", name, *key, word) in source.positions
+            yield (*key, word if in_a_map else number), word, valid, kind
 
 
 def _known(source: Source, path: KeyPath, name: str, valid: Iterable[str], kind: str) -> None:
@@ -131,16 +176,15 @@ def _known(source: Source, path: KeyPath, name: str, valid: Iterable[str], kind:
 
 def _service(source: Source, spec: ComposeSpec, folder: Path, name: str) -> Service:
     service = spec.services[name]
-    path: KeyPath = ("services", name)
     files = [
-        *_files(source, (*path, "configs"), folder, service.configs, spec.configs, "/", CONFIG_MODE),
-        *_files(source, (*path, "secrets"), folder, service.secrets, spec.secrets, "/run/secrets/", SECRET_MODE),
+        *(_file(source, spec, folder, "configs", reference) for reference in service.configs),
+        *(_file(source, spec, folder, "secrets", reference) for reference in service.secrets),
     ]
     return Service(
         container=replace(_container(name, service), files=tuple(files)),
         ready=_ready(service),
-        ports=service.ports,
-        depends_on=service.depends_on,
+        ports=tuple(port.port for port in service.ports),
+        depends_on=tuple(service.depends_on),
         stand_in=service.lab.stand_in,
     )
 
@@ -174,30 +218,32 @@ def _ready(service: ServiceSpec) -> Ready | None:
     check = service.lab.ready
     if check is None:
         return None
-    return Ready("http", check.http, check.path) if check.http is not None else Ready("grpc", check.grpc or 0)
+    return Ready("http", check.http, check.path or "/") if check.http is not None else Ready("grpc", check.grpc or 0)
 
 
-def _files(
-    source: Source,
-    path: KeyPath,
-    folder: Path,
-    references: Iterable[FileReference],
-    known: Mapping[str, FileSpec],
-    base: str,
-    mode: int,
-) -> Iterable[File]:
-    for number, reference in enumerate(references):
-        origin = folder / known[reference.source].file
-        try:
-            content = origin.read_bytes()
-        except OSError as error:
-            raise source.problem(
-                f"The file of {reference.source} cannot be read",
-                (*path, number),
-                why=f"{origin.name}: {error.strerror}",
-            ) from error
-        yield File(reference.target or base + reference.source, content, reference.mode or mode)
+def _file(source: Source, spec: ComposeSpec, folder: Path, kind: str, reference: FileReference) -> File:
+    """`target` is a path of the container's, or a name in the place where Compose puts such files."""
+    secret = kind == "secrets"
+    known = (spec.secrets if secret else spec.configs)[reference.source]
+    base = PurePosixPath("/run/secrets" if secret else "/")
+    mode = SECRET_MODE if secret else CONFIG_MODE
+    return File(
+        path=str(base / (reference.target or reference.source)),
+        content=_content(source, folder, kind, reference.source, known.file),
+        mode=mode if reference.mode is None else reference.mode,
+    )
 
 
-def _lines(path: Path) -> int:
-    return sum(1 for line in path.read_text().splitlines() if not re.fullmatch(r"\s*(#.*|//.*)?", line))
+def _content(source: Source, folder: Path, kind: str, name: str, file: str) -> bytes:
+    """What the file of a config or secret holds. Raises FileProblem where the Compose file names it."""
+    path = (kind, name, "file")
+    if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
+        raise source.problem(f"{file} is not in the topology's folder", path, hint="put it beside compose.yaml")
+    try:
+        return (folder / file).read_bytes()
+    except OSError as error:
+        raise source.problem(f"{file} cannot be read", path, why=error.strerror or str(error)) from error
+
+
+def _lines(content: bytes) -> int:
+    return sum(1 for line in content.splitlines() if not _COMMENT.fullmatch(line))

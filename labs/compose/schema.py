@@ -1,6 +1,7 @@
 """The subset of the Compose Specification that topologies are written in, as pydantic models.
 
-Short and long forms are both read and come out alike. Whatever is not here is refused by name.
+Short and long forms are both read and come out alike. Whatever is not here is refused by name, but
+for the `x-` keys that the specification lets anyone add: those are nobody's to read.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import shlex
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from labs.model import Port
 
 _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _SIZE = re.compile(r"(\d+)([bkmg])?b?", re.IGNORECASE)
 _PORT = re.compile(r"(?:(?:(?P<ip>[\d.]+):)?(?P<published>\d*):)?(?P<target>\d+)(?:/(?P<protocol>tcp|udp))?")
+LOOPBACK = "127.0.0.1"
+_MODE = re.compile(r"0o?([0-7]{1,4})")
+_ADDRESS = re.compile(r"\S+ \.(\d{1,3})")
 CONFIG_MODE, SECRET_MODE = 0o644, 0o600
 
 
@@ -31,7 +35,14 @@ def _pairs(value: Any) -> Any:
     for item in value:
         if not isinstance(item, str) or "=" not in item:
             raise ValueError(f"{item!r} has no value; nothing is taken over from the caller's environment")
+    _once([item.split("=", 1)[0] for item in value])
     return dict(item.split("=", 1) for item in value)
+
+
+def _once(words: list[Any]) -> None:
+    for word in words:
+        if words.count(word) > 1:
+            raise ValueError(f"{word} is there twice")
 
 
 def _size(value: Any) -> Any:
@@ -42,23 +53,32 @@ def _size(value: Any) -> Any:
 
 
 def _port(value: Any) -> Any:
-    if isinstance(value, dict):
-        value = f"{value.get('host_ip', '127.0.0.1')}:{value.get('published', '')}:{value.get('target')}/" + (
-            value.get("protocol", "tcp")
-        )
-    found = _PORT.fullmatch(str(value))
+    if not isinstance(value, str):
+        return value
+    found = _PORT.fullmatch(value)
     if not found:
         raise ValueError("a port is [[ADDRESS:][PUBLISHED]:]TARGET[/udp]")
-    published = int(found["published"]) if found["published"] else None
-    return Port(int(found["target"]), found["protocol"] or "tcp", published, found["ip"] or "127.0.0.1")
+    return {
+        "target": found["target"],
+        "published": found["published"],
+        "host_ip": found["ip"] or LOOPBACK,
+        "protocol": found["protocol"] or "tcp",
+    }
 
 
 def _volume(value: Any) -> Any:
     if isinstance(value, str):
         name, _, target = value.partition(":")
-        value = {"type": "volume", "source": name, "target": target}
-    if isinstance(value, dict) and (value.get("type", "volume") != "volume" or str(value.get("source"))[:1] in "./~"):
-        raise ValueError("bind mounts are not read: use a named volume, or `configs` for a file")
+        if ":" in target:
+            raise ValueError(f"{value!r} has an access mode, which is not read: a volume is NAME:/PATH")
+        if not target:
+            raise ValueError(f"a volume is NAME:/PATH, not {value!r}: one without a name could not be counted")
+        value = {"source": name, "target": target}
+    if isinstance(value, dict):
+        if value.get("type") == "bind" or str(value.get("source", "")).startswith((".", "/", "~")):
+            raise ValueError("bind mounts are not read: use a named volume, or `configs` for a file")
+        if value.get("type") == "tmpfs":
+            raise ValueError("a tmpfs has a key of its own in the service: tmpfs: [/PATH]")
     return value
 
 
@@ -67,14 +87,11 @@ def _reference(value: Any) -> Any:
 
 
 def _places(value: Any) -> Any:
-    """networks: [a, b], or a map whose values may be empty."""
+    """[a, b], or a map whose values may be empty."""
     if isinstance(value, list):
+        _once(value)
         return {name: {} for name in value}
     return {name: place or {} for name, place in value.items()} if isinstance(value, dict) else value
-
-
-def _names(value: Any) -> Any:
-    return list(value) if isinstance(value, dict) else value
 
 
 def _tmpfs(value: Any) -> Any:
@@ -91,31 +108,76 @@ def _empty(value: Any) -> Any:
 
 
 def _mode(value: Any) -> Any:
-    return int(str(value).removeprefix("0o"), 8)
+    """A decimal number would mean something else to Compose than to whoever wrote it."""
+    found = _MODE.fullmatch(str(value))
+    if not found:
+        raise ValueError("a mode is octal and says so, as in 0644")
+    return int(found[1], 8)
+
+
+def _published(value: Any) -> Any:
+    return value or None
+
+
+def _address(value: str) -> str:
+    found = _ADDRESS.fullmatch(value)
+    if not found or not 2 <= int(found[1]) <= 126:
+        raise ValueError("an address is NETWORK .N, from .2 to .126; the rest is the engine's")
+    return value
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
 Mode = Annotated[int, BeforeValidator(_mode)]
+PortNumber = Annotated[int, Field(ge=1, le=65535)]
+Absolute = Annotated[str, Field(pattern="^/")]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class FileReference(_Model):
+class _Section(_Model):
+    """A part of the Compose Specification's own, where anyone may add `x-` keys; x-lab has to be where we read it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_extensions(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {key: value for key, value in data.items() if key == "x-lab" or not key.startswith("x-")}
+
+
+class FileReference(_Section):
     source: str
     target: str | None = None
     mode: Mode | None = None
 
 
-class VolumeReference(_Model):
+class VolumeReference(_Section):
     type: Literal["volume"] = "volume"
     source: str
-    target: Annotated[str, Field(pattern="^/")]
+    target: Absolute
 
 
-class Place(_Model):
+class PortSpec(_Section):
+    target: PortNumber
+    published: Annotated[PortNumber | None, BeforeValidator(_published)] = None
+    host_ip: IPv4Address = IPv4Address(LOOPBACK)
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+    @property
+    def port(self) -> Port:
+        return Port(self.target, self.protocol, self.published, str(self.host_ip))
+
+
+class Dependency(_Section):
+    """Read so that real Compose starts the file; a lab starts everything at once and waits for what serves."""
+
+    condition: Literal["service_started", "service_healthy"] = "service_started"
+
+
+class Place(_Section):
     aliases: tuple[str, ...] = ()
     ipv4_address: IPv4Address | None = None
 
@@ -123,14 +185,16 @@ class Place(_Model):
 class ReadyCheck(_Model):
     """http: PORT with a path, or grpc: PORT."""
 
-    http: int | None = None
-    grpc: int | None = None
-    path: str = "/"
+    http: PortNumber | None = None
+    grpc: PortNumber | None = None
+    path: Absolute | None = None
 
     @model_validator(mode="after")
     def _one(self) -> ReadyCheck:
         if (self.http is None) == (self.grpc is None):
             raise ValueError("a service is ready by one check: http or grpc")
+        if self.grpc is not None and self.path is not None:
+            raise ValueError("path belongs to http: a grpc check asks for no path")
         return self
 
 
@@ -142,7 +206,7 @@ class ServiceExtension(_Model):
     stand_in: Annotated[str | None, Field(alias="stand-in")] = None
 
 
-class Healthcheck(_Model):
+class Healthcheck(_Section):
     """Read so that files stay valid, and never run by a lab: a check in the container disturbs what is measured."""
 
     test: Words = ()
@@ -153,8 +217,8 @@ class Healthcheck(_Model):
     disable: bool = False
 
 
-class ServiceSpec(_Model):
-    image: str
+class ServiceSpec(_Section):
+    image: Annotated[str, Field(min_length=1)]
     command: Words | None = None
     entrypoint: Words | None = None
     environment: Pairs = {}
@@ -163,8 +227,8 @@ class ServiceSpec(_Model):
     volumes: tuple[Annotated[VolumeReference, BeforeValidator(_volume)], ...] = ()
     tmpfs: Annotated[dict[str, str], BeforeValidator(_tmpfs)] = {}
     networks: Annotated[dict[str, Place], BeforeValidator(_places), Field(min_length=1)]
-    ports: tuple[Annotated[Port, BeforeValidator(_port)], ...] = ()
-    depends_on: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    ports: tuple[Annotated[PortSpec, BeforeValidator(_port)], ...] = ()
+    depends_on: Annotated[dict[str, Dependency], BeforeValidator(_places)] = {}
     healthcheck: Healthcheck | None = None
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
@@ -179,15 +243,15 @@ class ServiceSpec(_Model):
     lab: Annotated[ServiceExtension, Field(alias="x-lab")] = ServiceExtension()
 
 
-class SubnetSpec(_Model):
+class SubnetSpec(_Section):
     subnet: IPv4Network
 
 
-class IpamSpec(_Model):
+class IpamSpec(_Section):
     config: Annotated[tuple[SubnetSpec, ...], Field(min_length=1, max_length=1)]
 
 
-class NetworkSpec(_Model):
+class NetworkSpec(_Section):
     """`internal` and `driver_opts` are valid for real Compose; a lab decides both itself."""
 
     ipam: IpamSpec
@@ -195,12 +259,14 @@ class NetworkSpec(_Model):
     driver_opts: Pairs = {}
 
 
-class VolumeSpec(_Model):
+class VolumeSpec(_Section):
     """A named volume; no options."""
 
 
-class FileSpec(_Model):
-    file: str
+class FileSpec(_Section):
+    """`file` lies beside the Compose file."""
+
+    file: Annotated[str, Field(min_length=1)]
 
 
 class TopologyExtension(_Model):
@@ -209,11 +275,11 @@ class TopologyExtension(_Model):
     product: Literal["headscale", "netbird"]
     control: str
     subnets: dict[str, str] = {}
-    addresses: dict[str, Annotated[str, Field(pattern=r"^\S+ \.\d+$")]] = {}
+    addresses: dict[str, Annotated[str, AfterValidator(_address)]] = {}
     secrets: dict[str, Literal["token", "base64-32"]] = {}
 
 
-class ComposeSpec(_Model):
+class ComposeSpec(_Section):
     name: str
     services: Annotated[dict[str, ServiceSpec], Field(min_length=1)]
     networks: dict[str, NetworkSpec]

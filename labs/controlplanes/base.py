@@ -132,6 +132,10 @@ class ControlPlane(Enrolment, Routes, Protocol):
     def product(self) -> Product: ...
 
     @property
+    def api_service(self) -> str:
+        """The service that an administrator speaks to."""
+
+    @property
     def first_contact_s(self) -> float:
         """How long, at most, the first contact of two peers takes at the product's defaults."""
 

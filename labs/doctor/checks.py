@@ -14,7 +14,7 @@ PYTHON_MINIMUM = (3, 11)
 
 _GIB = 1 << 30
 _MEMORY_LOW_BYTES = 1 * _GIB
-_DISK_LOW_BYTES = 5 * _GIB  # building every image fills about 4 GiB with Go's caches and the images
+_DISK_LOW_BYTES = 8 * _GIB  # Go's caches, the image cache and the engine held 6.5 GiB once every image was built
 _DISK_FULL_BYTES = 1 * _GIB
 
 

@@ -19,16 +19,18 @@ from labs.engine import Engine
 from labs.engine.host import HostSystem, System
 from labs.engine.paths import EnginePaths
 from labs.engine.private import PrivateState, private_engine
-from labs.engine.select import Endpoint, data_folder, look
+from labs.engine.select import DEFAULT_SOCKET, Endpoint, data_folder, look
 from labs.errors import LabsError
 from labs.images import catalogue, status
 from labs.images.builder import cache_folder
 
 
-def find_engine(environment: Mapping[str, str], home: Path, system: System) -> tuple[Endpoint | None, EngineFacts]:
+def find_engine(
+    environment: Mapping[str, str], home: Path, system: System, default_socket: Path = DEFAULT_SOCKET
+) -> tuple[Endpoint | None, EngineFacts]:
     """The engine that answers, or the facts about why none does."""
     try:
-        found, passed = look(None, environment, home)
+        found, passed = look(None, environment, home, default_socket)
         private = private_engine(environment, system)
         if not found and system.is_root() and (seen := private.status()).state is PrivateState.RUNNING:
             found = Endpoint(seen.endpoint, "the private engine")

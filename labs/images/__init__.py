@@ -1,6 +1,6 @@
 """Where an image comes from: the engine has it, the cache has it, or it is built."""
 
-from labs.images.catalogue import Recipe, catalogue, recipe, recipe_for_variable
+from labs.images.catalogue import Recipe, catalogue, recipe, recipes_for_variables
 from labs.images.events import ImageEvent, OnImage
 from labs.images.provenance import image_facts
 from labs.images.sources import Status, ensure, rebuild, status
@@ -15,6 +15,6 @@ __all__ = [
     "image_facts",
     "rebuild",
     "recipe",
-    "recipe_for_variable",
+    "recipes_for_variables",
     "status",
 ]

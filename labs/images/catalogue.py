@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -98,9 +99,12 @@ def recipe(name: str) -> Recipe:
     return recipes[name]
 
 
-def recipe_for_variable(variable: str) -> Recipe:
-    """The recipe that fills a compose file's image variable. Raises UsageError."""
+def recipes_for_variables(variables: Iterable[str]) -> dict[str, Recipe]:
+    """The recipes that fill compose files' image variables, by variable. Raises UsageError."""
     recipes = {found.spec.variable: found for found in catalogue().values()}
-    if variable not in recipes:
-        raise UsageError(f"No image fills the variable {variable}", hint=nearest(variable, recipes))
-    return recipes[variable]
+    chosen = {}
+    for variable in variables:
+        if variable not in recipes:
+            raise UsageError(f"No image fills the variable {variable}", hint=nearest(variable, recipes))
+        chosen[variable] = recipes[variable]
+    return chosen

@@ -11,7 +11,7 @@ from labs.engine import Engine, ImageInfo
 from labs.errors import NotFound
 from labs.images import provenance
 from labs.images.builder import Cache, build, cache_folder
-from labs.images.catalogue import Recipe, recipe_for_variable
+from labs.images.catalogue import Recipe, recipes_for_variables
 from labs.images.events import ImageEvent, OnImage
 from labs.images.toolchain import HostToolchain, Toolchain
 
@@ -32,7 +32,7 @@ def ensure(
     engine: Engine, variables: Iterable[str], on_event: OnImage, toolchain: Toolchain | None = None
 ) -> dict[str, str]:
     """The reference for each image variable, every one of them in the engine. Raises ImageProblem, NoSpace."""
-    recipes = {variable: recipe_for_variable(variable) for variable in variables}
+    recipes = recipes_for_variables(variables)
     tools = toolchain or HostToolchain()
     cache = Cache(cache_folder(os.environ))
     with ThreadPoolExecutor(_JOBS) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labs.controlplanes.ready import serves
 from labs.engine import Engine, State
 from labs.errors import LabConflict
 from labs.lab import labels
@@ -13,8 +14,6 @@ from labs.timing import Clock
 
 def problems(lab: Lab) -> tuple[str, ...]:
     """What is wrong, a sentence each; empty when everything runs and every service serves."""
-    from labs.controlplanes.http import serves  # noqa: PLC0415 - `inv list` must not pay for HTTP
-
     found = [f"{member.name} is {member.state}" for member in lab.members.values() if member.state is not State.RUNNING]
     for member in lab.with_role(Role.SERVICE):
         address = member.machine.addresses.get(lab.control)

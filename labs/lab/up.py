@@ -18,7 +18,7 @@ from ipaddress import IPv4Network
 from typing import Any, TypeVar
 
 from labs.controlplanes import Context, ControlPlane, Machine, control_plane
-from labs.controlplanes.http import serves
+from labs.controlplanes.ready import serves
 from labs.engine import Engine, NetworkInfo
 from labs.engine.waiting import wait_inside
 from labs.errors import AddressInUse, Interrupted, LabsError, NotReady
@@ -97,7 +97,7 @@ class _Run:
         services = {service.name: self._go(self._service, service, topology) for service in topology.services}
         plane = self._go(self._bootstrap, services, journal)
         users = {user: self._go(self._user, user, plane) for user in sorted({peer.user for peer in peers})}
-        driver = control_plane(topology.product, Context(self.engine, self.clock, journal, {}, topology.control))
+        driver = control_plane(topology.product, self._context(journal, {}))
         for peer in peers:
             self._go(self._peer, peer, driver, plane, users[peer.user])
         for host in hosts:
@@ -165,12 +165,16 @@ class _Run:
         return machine
 
     def _bootstrap(self, services: Mapping[str, Future[Machine]], journal: Journal) -> ControlPlane:
-        machines = {name: future.result() for name, future in services.items()}
-        context = Context(self.engine, self.clock, journal, machines, self.plan.control)
-        plane = control_plane(self.plan.product, context)
+        # The service with the API is enough: the others come up meanwhile, and build() waits for all.
+        driver = control_plane(self.plan.product, self._context(journal, {}))
+        machines = {driver.api_service: services[driver.api_service].result()}
+        plane = control_plane(self.plan.product, self._context(journal, machines))
         self.files.write_credentials(plane.bootstrap())
         self._say("control plane", "has an administrator")
         return plane
+
+    def _context(self, journal: Journal, services: Mapping[str, Machine]) -> Context:
+        return Context(self.engine, self.clock, journal, services, self.plan.control)
 
     def _user(self, user: str, plane: Future[ControlPlane]) -> None:
         plane.result().add_user(user)

@@ -26,6 +26,7 @@ class Headscale:
     """Users and pre-auth keys; routes are advertised by the router, approved here, accepted by each consumer."""
 
     product = Product.HEADSCALE
+    api_service = _SERVICE
     first_contact_s = TAILSCALE_FIRST_CONTACT_S
 
     def __init__(self, context: Context) -> None:

@@ -25,6 +25,7 @@ class NetBird:
     """Groups and setup keys; a LAN is a network with a resource, a routing peer and a policy."""
 
     product = Product.NETBIRD
+    api_service = _SERVICE
     first_contact_s = NETBIRD_FIRST_CONTACT_S
 
     def __init__(self, context: Context) -> None:

@@ -1,6 +1,6 @@
 module mesh-labs.invalid/headscale
 
-go 1.26.8
+go 1.26.6
 
 tool github.com/juanfont/headscale/cmd/headscale
 

@@ -1,6 +1,6 @@
 module mesh-labs.invalid/tailscale
 
-go 1.26.8
+go 1.26.6
 
 tool (
 	tailscale.com/cmd/tailscale

@@ -1,0 +1,267 @@
+"""The Compose reader: the real topologies, every form of every key, and nothing silently ignored."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import sys
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from labs import resources
+from labs.compose import OperatorCounts, count, needs, read
+from labs.compose.schema import NetworkSpec, ServiceSpec
+from labs.compose.unread import UNREAD
+from labs.errors import FileProblem
+from labs.model import Attachment, Container, File, Network, Port, Product, Ready, Service, Topology, VolumeMount
+
+WORDS = "insecure-lab-only"
+FILE = """\
+name: t
+services:
+  web:
+    image: web:1
+    networks: {{control: }}
+{keys}
+  other: {{image: other:1, networks: [control]}}
+networks:
+  control:
+    ipam: {{config: [{{subnet: "${{CONTROL_SUBNET:-172.30.99.0/24}}"}}]}}
+{network}
+volumes: {{data: }}
+configs: {{conf: {{file: conf.yaml}}}}
+secrets: {{token: {{file: token}}}}
+x-lab:
+  product: netbird
+  control: control
+  subnets: {{CONTROL_SUBNET: control}}
+"""
+
+
+def topology(folder: Path, *keys: str, network: str = "", variables: dict[str, str] | None = None) -> Topology:
+    """A small topology whose service `web` also has these keys."""
+    text = FILE.format(keys="\n".join(f"    {key}" for key in keys), network=f"    {network}")
+    (folder / "compose.yaml").write_text(text)
+    (folder / "conf.yaml").write_text("# a comment\n\nkey: value\n")
+    (folder / "token").write_text("secret\n")
+    return read(folder, variables or {})
+
+
+def web(folder: Path, *keys: str) -> Service:
+    return topology(folder, *keys).service("web")
+
+
+PLAIN = Container("web", "web:1", attachments=(Attachment("control", None, ("web",)),))
+CONF, TOKEN = b"# a comment\n\nkey: value\n", b"secret\n"
+# Every key of a service in every form: what it is in the model.
+FORMS: list[tuple[str, Container | Service]] = [
+    ("command: serve --name 'a b'", replace(PLAIN, command=("serve", "--name", "a b"))),
+    ("command: [serve, a b]", replace(PLAIN, command=("serve", "a b"))),
+    ("command: []", replace(PLAIN, command=())),
+    ("entrypoint: /bin/x -v", replace(PLAIN, entrypoint=("/bin/x", "-v"))),
+    ("environment: {A: b=c, ON: true, N: 1}", replace(PLAIN, environment={"A": "b=c", "ON": "true", "N": "1"})),
+    ("environment: [A=b=c, E=]", replace(PLAIN, environment={"A": "b=c", "E": ""})),
+    ("configs: [conf]", replace(PLAIN, files=(File("/conf", CONF, 0o644),))),
+    (
+        "configs: [{source: conf, target: /etc/c.yaml, mode: 0440}]",
+        replace(PLAIN, files=(File("/etc/c.yaml", CONF, 0o440),)),
+    ),
+    ("secrets: [token]", replace(PLAIN, files=(File("/run/secrets/token", TOKEN, 0o600),))),
+    (
+        'secrets: [{source: token, target: t, mode: "0o400"}]',
+        replace(PLAIN, files=(File("/run/secrets/t", TOKEN, 0o400),)),
+    ),
+    ("volumes: [data:/data]", replace(PLAIN, volumes=(VolumeMount("data", "/data"),))),
+    (
+        "volumes: [{type: volume, source: data, target: /data}]",
+        replace(PLAIN, volumes=(VolumeMount("data", "/data"),)),
+    ),
+    ("tmpfs: /run", replace(PLAIN, tmpfs={"/run": ""})),
+    ("tmpfs: [/run, '/cache:size=1m']", replace(PLAIN, tmpfs={"/run": "", "/cache": "size=1m"})),
+    ("ports: ['80']", Service(PLAIN, ports=(Port(80),))),
+    ("ports: ['127.0.0.1::80/udp']", Service(PLAIN, ports=(Port(80, "udp"),))),
+    (
+        "ports: ['8080:80', '127.0.0.2:1:2']",
+        Service(PLAIN, ports=(Port(80, "tcp", 8080), Port(2, "tcp", 1, "127.0.0.2"))),
+    ),
+    (
+        "ports: [{target: 80, published: 8080, host_ip: 127.0.0.2, protocol: udp}, {target: 1}]",
+        Service(PLAIN, ports=(Port(80, "udp", 8080, "127.0.0.2"), Port(1))),
+    ),
+    ("depends_on: [other]", Service(PLAIN, depends_on=("other",))),
+    ("depends_on: {other: {condition: service_healthy}}", Service(PLAIN, depends_on=("other",))),
+    ("cap_add: [NET_ADMIN]", replace(PLAIN, cap_add=("NET_ADMIN",))),
+    ("cap_drop: [ALL]", replace(PLAIN, cap_drop=("ALL",))),
+    ("devices: [/dev/net/tun]", replace(PLAIN, devices=("/dev/net/tun",))),
+    ("sysctls: {net.ipv4.ip_forward: 1}", replace(PLAIN, sysctls={"net.ipv4.ip_forward": "1"})),
+    ("sysctls: [net.ipv4.ip_forward=1]", replace(PLAIN, sysctls={"net.ipv4.ip_forward": "1"})),
+    ("read_only: true", replace(PLAIN, read_only=True)),
+    ("security_opt: ['no-new-privileges:true']", replace(PLAIN, security_opt=("no-new-privileges:true",))),
+    ("user: 1000:1000", replace(PLAIN, user="1000:1000")),
+    ("mem_limit: 750m", replace(PLAIN, mem_limit_bytes=750 << 20)),
+    ("mem_limit: 1gb", replace(PLAIN, mem_limit_bytes=1 << 30)),
+    ("mem_limit: 4096", replace(PLAIN, mem_limit_bytes=4096)),
+    ("labels: {a: b}", replace(PLAIN, labels={"a": "b"})),
+    ("labels: [a=b]", replace(PLAIN, labels={"a": "b"})),
+    ("hostname: www", replace(PLAIN, hostname="www")),
+    ("x-lab: {ready: {http: 80, path: /up}}", Service(PLAIN, Ready("http", 80, "/up"))),
+    ("x-lab: {ready: {http: 80}}", Service(PLAIN, Ready("http", 80, "/"))),
+    ("x-lab: {ready: {grpc: 80}}", Service(PLAIN, Ready("grpc", 80))),
+    ("x-lab: {stand-in: the dashboard}", Service(PLAIN, stand_in="the dashboard")),
+]
+# Read, so that real Compose may have them, and without effect on a lab: documented in docs/topologies.md.
+WITHOUT_EFFECT = {"healthcheck"}
+ELSEWHERE = {"image", "networks"}
+
+
+@pytest.mark.parametrize(("key", "wanted"), FORMS, ids=[key for key, _ in FORMS])
+def test_every_form_of_every_key(key: str, wanted: Container | Service, tmp_path: Path) -> None:
+    assert web(tmp_path, key) == (wanted if isinstance(wanted, Service) else Service(wanted))
+
+
+def test_the_table_above_has_every_key_of_a_service() -> None:
+    shown = {key.partition(":")[0] for key, _ in FORMS}
+    fields = {field.alias or name for name, field in ServiceSpec.model_fields.items()}
+    assert shown | WITHOUT_EFFECT | ELSEWHERE == fields
+
+
+def test_what_is_read_without_effect(tmp_path: Path) -> None:
+    check = "healthcheck: {test: [CMD, x], interval: 1h, timeout: 3s, retries: 3, start_period: 1s, disable: false}"
+    plain = topology(tmp_path)
+    assert topology(tmp_path, check, "x-mine: {any: [thing]}") == plain
+    assert topology(tmp_path, network="internal: true") == plain
+    assert topology(tmp_path, network="driver_opts: {com.docker.network.bridge.name: x}") == plain
+    assert set(NetworkSpec.model_fields) == {"ipam", "internal", "driver_opts"}
+
+
+def test_x_keys_are_anyones_but_not_inside_ours(tmp_path: Path) -> None:
+    assert web(tmp_path, "environment: {x-a: kept}").container.environment == {"x-a": "kept"}
+    with pytest.raises(FileProblem, match="not understood") as refused:
+        topology(tmp_path, network="x-lab: {a: b}")
+    assert refused.value.why == "there is no key x-lab here"
+    with pytest.raises(FileProblem, match="not understood"):
+        web(tmp_path, "x-lab: {x-a: b}")
+
+
+@pytest.mark.parametrize("key", sorted(UNREAD))
+def test_what_compose_has_besides_is_refused_by_name(key: str, tmp_path: Path) -> None:
+    with pytest.raises(FileProblem) as refused:
+        web(tmp_path, f"{key}: x")
+    assert refused.value.where == f"{tmp_path.name}/compose.yaml:6:5 services.web.{key}"
+    assert (refused.value.why, refused.value.hint) == (f"the toolkit does not read {key}", UNREAD[key])
+
+
+def test_no_key_is_both_read_and_refused() -> None:
+    assert UNREAD.keys().isdisjoint(ServiceSpec.model_fields)
+
+
+def test_places_on_networks(tmp_path: Path) -> None:
+    text = FILE.replace("{{control: }}", "{{control: {{ipv4_address: 172.30.99.7, aliases: [www]}}}}")
+    (tmp_path / "compose.yaml").write_text(text.format(keys="", network=""))
+    service = read(tmp_path, {}).service("web")
+    assert service.container.attachments == (Attachment("control", IPv4Address("172.30.99.7"), ("web", "www")),)
+    with pytest.raises(FileProblem, match=r"172\.30\.99\.7 is no address of control"):
+        read(tmp_path, {"CONTROL_SUBNET": "10.0.0.0/24"})
+
+
+def test_networks_have_the_prefix_that_was_filled_in(tmp_path: Path) -> None:
+    assert topology(tmp_path).networks == (Network("control", IPv4Network("172.30.99.0/24")),)
+    chosen = topology(tmp_path, variables={"CONTROL_SUBNET": "10.200.1.0/24"})
+    assert chosen.networks == (Network("control", IPv4Network("10.200.1.0/24")),)
+
+
+def test_a_required_variable_is_no_obstacle_before_its_value_is_there(tmp_path: Path) -> None:
+    topology(tmp_path, "environment: {TOKEN: '${TOKEN:?from the provider}'}", variables={"TOKEN": "x"})
+    assert needs(tmp_path).variables == {"TOKEN": "", "CONTROL_SUBNET": "172.30.99.0/24"}
+    assert count(tmp_path).settings == 1
+
+
+def test_counts_leave_out_what_only_the_lab_needs(tmp_path: Path) -> None:
+    topology(tmp_path, "environment: {A: 1, B: 2}", "x-lab: {only: [B]}", "ports: ['80', 81/udp]", "x-other: 1")
+    assert count(tmp_path) == OperatorCounts(
+        services=2, ports=2, secrets=1, volumes=1, config_files=1, config_lines=1, settings=1
+    )
+
+
+def test_headscale() -> None:
+    folder = resources.path("compose") / "headscale"
+    variables = {"HEADSCALE_IMAGE": "h:1", "HEADSCALE_ADDRESS": "10.1.2.2", "CONTROL_SUBNET": "10.1.2.0/24"}
+    found = read(folder, variables)
+    wanted = Container(
+        name="headscale",
+        image="h:1",
+        command=("serve",),
+        environment={"HEADSCALE_SERVER_URL": "http://10.1.2.2:8080", "HEADSCALE_DERP_SERVER_IPV4": "10.1.2.2"},
+        attachments=(Attachment("control", IPv4Address("10.1.2.2"), ("headscale",)),),
+        files=(
+            File("/etc/headscale/config.yaml", (folder / "config.yaml").read_bytes()),
+            File("/etc/headscale/extra-records.json", b"[]\n"),
+        ),
+        volumes=(VolumeMount("data", "/var/lib/headscale"),),
+        tmpfs={"/var/run/headscale": ""},
+        cap_drop=("ALL",),
+        security_opt=("no-new-privileges:true",),
+    )
+    assert found == Topology(
+        name="headscale",
+        product=Product.HEADSCALE,
+        services=(Service(wanted, Ready("http", 8080, "/health"), (Port(8080), Port(3478, "udp"))),),
+        networks=(Network("control", IPv4Network("10.1.2.0/24")),),
+        volumes=("data",),
+    )
+    assert count(folder) == OperatorCounts(1, 2, 0, 1, 2, 52, 2)
+    wants = needs(folder)
+    assert (wants.subnets, wants.secrets) == ({"CONTROL_SUBNET": "control"}, {})
+    assert wants.addresses == {"HEADSCALE_ADDRESS": ("control", 2)}
+
+
+def test_netbird() -> None:
+    folder = resources.path("compose") / "netbird"
+    secrets = {"NETBIRD_RELAY_SECRET": "r", "NETBIRD_STORE_KEY": "s"}
+    found = read(folder, secrets)
+    services = {service.name: service for service in found.services}
+    assert {name: service.ready for name, service in services.items()} == {
+        "management": Ready("http", 80, "/api/instance"),
+        "signal": Ready("grpc", 80),
+        "relay": Ready("http", 9000, "/health"),
+    }
+    assert [service.ports for service in services.values()] == [(Port(80),), (Port(80),), (Port(80), Port(3478, "udp"))]
+    management, relay = services["management"].container, services["relay"].container
+    assert management.environment == secrets | {"NB_DISABLE_GEOLOCATION": "true", "NB_SETUP_PAT_ENABLED": "true"}
+    assert management.files == (File("/etc/netbird/management.json", (folder / "management.json").read_bytes()),)
+    assert management.volumes == (VolumeMount("management", "/var/lib/netbird"),)
+    assert "--disable-anonymous-metrics=true" in (management.command or ())
+    assert {"NB_AUTH_SECRET": "r", "NB_STUN_PORTS": "3478"}.items() <= relay.environment.items()
+    assert found.secrets == secrets
+    assert count(folder) == OperatorCounts(3, 4, 2, 1, 1, 18, 8)
+    assert needs(folder).secrets == {"NETBIRD_RELAY_SECRET": "token", "NETBIRD_STORE_KEY": "base64-32"}
+
+
+@pytest.mark.parametrize("file", sorted(resources.path("compose").glob("*/compose.yaml")), ids=lambda f: f.parent.name)
+def test_every_topology_keeps_the_rules_of_the_house(file: Path) -> None:
+    wants, found = needs(file.parent), read(file.parent, {})
+    for variable, kind in wants.secrets.items():
+        default = wants.variables[variable]
+        words = base64.b64decode(default, validate=True) if kind == "base64-32" else default.encode()
+        assert words.startswith(WORDS.encode()), variable
+        assert kind != "base64-32" or len(words) == 32
+    for service in found.services:
+        container = service.container
+        assert service.ready, f"{service.name} does not say when it serves"
+        assert container.cap_drop == ("ALL",)
+        assert "no-new-privileges:true" in container.security_opt
+        assert {port.host_ip for port in service.ports} <= {"127.0.0.1"}
+        assert {port.published for port in service.ports} <= {None}
+
+
+def test_reading_needs_no_engine_and_starts_nothing() -> None:
+    program = (
+        "import sys, labs.compose as c, labs.resources as r\n"
+        "c.read(r.path('compose') / 'netbird', {}); c.count(r.path('compose') / 'netbird')\n"
+        "print(sorted({'docker', 'subprocess', 'labs.engine'} & sys.modules.keys()))"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout == "[]\n"

@@ -1,0 +1,174 @@
+"""Doctor: facts in, checks and text out; the text is compared with tests/unit/golden/doctor-*.txt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from labs.doctor.checks import Disk, EngineFacts, Facts, Level, can_run, judge, render
+from labs.doctor.machine import cgroups_mounted, find_engine, memory_available_bytes
+from labs.engine.protocol import EngineInfo
+from tests.fake_system import FakeSystem
+
+GOLDEN = Path(__file__).with_name("golden")
+GIB = 1 << 30
+
+INFO = EngineInfo(
+    endpoint="unix:///var/run/docker.sock",
+    version="27.3.1",
+    api_version="1.47",
+    cgroup_version=2,
+    storage_driver="overlay2",
+    kernel="6.1.0-28-amd64",
+    os="Debian GNU/Linux 12 (bookworm)",
+    cpus=4,
+    memory_bytes=16 * GIB,
+    rootless=False,
+    local=True,
+)
+GOOD = Facts(
+    python=(3, 11, 9),
+    engine=EngineFacts(INFO, "the machine's engine"),
+    root=False,
+    tun=True,
+    kernel="6.1.0-28-amd64",
+    cgroups=True,
+    memory_available_bytes=12 * GIB,
+    disks=(
+        Disk("cache", Path("/home/ann/.cache/mesh-labs"), 80 * GIB),
+        Disk("engine", Path("/var/lib/docker"), 9 * GIB),
+    ),
+    go="go1.27.0",
+    go_needed="1.26.6",
+    gcc=True,
+    apt=True,
+    may_install=False,
+    images_to_build=(),
+    ip_forward=True,
+    bridge_filter=None,
+    clock=datetime(2027, 3, 1, 12, 30, tzinfo=UTC),
+    newest_file=datetime(2027, 2, 1, tzinfo=UTC),
+)
+BROKEN = replace(
+    GOOD,
+    python=(3, 10, 2),
+    engine=EngineFacts(
+        None,
+        problem="none answers; not root; unix:///var/run/docker.sock: Permission denied",
+        todo="run as root, or start Docker and set DOCKER_HOST to an engine you may use",
+    ),
+    tun=False,
+    cgroups=False,
+    memory_available_bytes=GIB // 2,
+    disks=(
+        Disk("cache", Path("/home/ann/.cache/mesh-labs"), GIB // 4),
+        Disk("engine", Path("/var/lib/docker"), 2 * GIB),
+    ),
+    go="go1.9",
+    gcc=False,
+    apt=False,
+    images_to_build=("headscale", "tailscale"),
+    ip_forward=False,
+    bridge_filter=True,
+    clock=datetime(1970, 1, 1, tzinfo=UTC),
+)
+
+
+def levels(facts: Facts) -> dict[str, Level]:
+    return {check.name: check.level for check in judge(facts) if check.level is not Level.OK}
+
+
+@pytest.mark.parametrize(("name", "facts"), [("good", GOOD), ("broken", BROKEN)])
+def test_text(name: str, facts: Facts) -> None:
+    assert render(judge(facts)) + "\n" == (GOLDEN / f"doctor-{name}.txt").read_text()
+
+
+def test_verdicts() -> None:
+    assert can_run(judge(GOOD))
+    assert not can_run(judge(BROKEN))
+
+
+def test_an_engine_that_the_toolkit_would_start_is_enough() -> None:
+    facts = replace(GOOD, engine=EngineFacts(None, problem="none answers", startable=True), root=True, ip_forward=False)
+    assert levels(facts) == {}
+    assert levels(replace(facts, cgroups=False)) == {"cgroups": Level.FAIL}
+
+
+def test_build_tools_matter_only_while_an_image_is_missing() -> None:
+    bare = replace(GOOD, go=None, gcc=False, apt=False)
+    assert levels(bare) == dict.fromkeys(("go", "gcc", "apt"), Level.WARN)
+    assert levels(replace(bare, images_to_build=("netbird",))) == dict.fromkeys(("go", "gcc", "apt"), Level.FAIL)
+
+
+def test_a_compiler_that_can_be_installed_is_no_problem() -> None:
+    assert levels(replace(GOOD, gcc=False, may_install=True, images_to_build=("netbird",))) == {}
+
+
+@pytest.mark.parametrize("version", ["go1.26.6", "go1.26.10", "go1.27rc1", "go2.0"])
+def test_go_versions_compare_as_numbers(version: str) -> None:
+    assert levels(replace(GOOD, go=version)) == {}
+    assert levels(replace(GOOD, go="go1.26.5")) == {"go": Level.WARN}
+
+
+def test_an_engine_elsewhere_has_its_own_kernel() -> None:
+    elsewhere = replace(
+        GOOD, engine=EngineFacts(replace(INFO, local=False), "DOCKER_HOST"), tun=False, ip_forward=False
+    )
+    assert levels(elsewhere) == {}
+
+
+@pytest.mark.parametrize("odd", [replace(INFO, storage_driver="vfs"), replace(INFO, rootless=True)])
+def test_an_odd_engine_is_a_warning(odd: EngineInfo) -> None:
+    assert levels(replace(GOOD, engine=EngineFacts(odd, "DOCKER_HOST"))) == {"engine": Level.WARN}
+
+
+# -- reading the machine
+
+
+def test_cgroups_are_recognised() -> None:
+    v2 = "31 24 0:27 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw"
+    v1 = "36 32 0:31 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices"
+    unified_only = "39 32 0:34 / /sys/fs/cgroup/unified rw - cgroup2 none rw"
+    assert cgroups_mounted(v2)
+    assert cgroups_mounted(f"{unified_only}\n{v1}")
+    assert not cgroups_mounted(unified_only)
+    assert not cgroups_mounted("")
+
+
+def test_memory_is_what_is_available() -> None:
+    assert memory_available_bytes("MemTotal: 9 kB\nMemAvailable:    2048 kB\n") == 2 << 20
+    assert memory_available_bytes("") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({}, ""),
+        ({"root": False}, "not root"),
+        ({"debian": False, "programs": set()}, "neither Debian nor Ubuntu"),
+        ({"debian": False}, ""),
+    ],
+)
+def test_whether_an_engine_could_be_started(change: dict[str, object], problem: str, tmp_path: Path) -> None:
+    system = FakeSystem()
+    for name, value in change.items():
+        setattr(system, name, value)
+    found, facts = find_engine({"MESH_LABS_ENGINE_DIR": str(tmp_path)}, tmp_path, system, tmp_path / "none.sock")
+    assert found is None
+    assert facts.startable is (not problem)
+    assert problem in facts.problem
+    assert bool(facts.todo) is bool(problem)
+    assert (system.spawned, system.ran, list(tmp_path.iterdir())) == ([], [], [])
+
+
+def test_never_and_a_dead_named_engine_are_obstacles(tmp_path: Path) -> None:
+    environment = {"MESH_LABS_ENGINE_DIR": str(tmp_path), "MESH_LABS_ENGINE": "never"}
+    assert (
+        "MESH_LABS_ENGINE=never" in find_engine(environment, tmp_path, FakeSystem(), tmp_path / "none.sock")[1].problem
+    )
+    named = find_engine({"DOCKER_HOST": f"unix://{tmp_path}/dead"}, tmp_path, FakeSystem(), tmp_path / "none.sock")[1]
+    assert not named.startable
+    assert "DOCKER_HOST" in named.problem
