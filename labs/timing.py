@@ -21,7 +21,7 @@ JOIN_S = 60.0  # login, key exchange, first network map; observed 0.5 s (NetBird
 PEERS_LISTED_S = 60.0  # the control plane shows a joined peer as connected; observed 0.1 s
 HOST_READY_S = 20.0  # a web server in a helper container; observed 0.1 s
 ROUTE_S = 30.0  # a route change to every consumer; observed 0.2 to 1 s
-POLL_S = 0.05  # shorter than anything waited for, longer than a read takes
+POLL_S = 0.02  # short against everything that is waited for, longer than a read takes
 
 PROBE_S = 0.5  # one probe: a SYN that is lost is repeated after 1 s, so a longer probe would hide a leak's start
 # The first packet between two peers sets their tunnel up; a negative before it must outlast that twice over.

@@ -202,6 +202,8 @@ def _reason(entry: Any) -> str:
             return f"the key {entry['loc'][-1]} is missing"
         case "value_error":
             return str(entry["ctx"]["error"])
+        case "bool_parsing":
+            return f"true or false is wanted, not {_quoted(entry['input'])}"
         case _:
             text: str = entry["msg"]
             return f"{text[0].lower()}{text[1:]}, not {_quoted(entry['input'])}"

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-
 from invoke.collection import Collection
 
-_VERBS = ("lab", "check", "doctor")
-_NOUNS = ("test", "images", "engine", "bench")
+from labs.commands import bench, check, doctor, engine, images, lab, test
 
 
 def _assemble() -> Collection:
     """Tasks of the verb modules stand at the root; a noun module keeps its name as their prefix."""
     root = Collection()
-    for module in (name for name in _VERBS if find_spec(f"labs.commands.{name}")):
-        for name, task in import_module(f"labs.commands.{module}").namespace.tasks.items():
+    for verbs in (lab, check, doctor):
+        for name, task in verbs.namespace.tasks.items():
             root.add_task(task, name=name)
-    for module in (name for name in _NOUNS if find_spec(f"labs.commands.{name}")):
-        root.add_collection(import_module(f"labs.commands.{module}").namespace, name=module)
+    for noun in (test, images, engine, bench):
+        root.add_collection(noun.namespace)
     return root
 
 

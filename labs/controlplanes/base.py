@@ -140,11 +140,24 @@ class ControlPlane(Enrolment, Routes, Protocol):
         """How long, at most, the first contact of two peers takes at the product's defaults."""
 
 
-def command(context: Context, machine: Machine, argv: Sequence[str], scope: Scope, *, lab_only: bool = False) -> str:
-    """Run an operator's command on a peer: in the journal once it has succeeded. Raises ControlPlaneProblem."""
+def command(context: Context, machine: Machine, argv: Sequence[str], scope: Scope) -> str:
+    """Run an operator's command on a machine: in the journal once it has succeeded. Raises ControlPlaneProblem."""
     output = context.run(machine.container_id, argv, where=machine.name)
-    context.journal.record(Kind.COMMAND, scope, machine.name, " ".join(argv), lab_only=lab_only)
+    context.journal.record(Kind.COMMAND, scope, machine.name, " ".join(argv))
     return output
+
+
+def command_with_secret(
+    context: Context, machine: Machine, argv: Sequence[str], scope: Scope, path: str, secret: str
+) -> None:
+    """The same for a command that reads a secret from the file `path`, which is written first, for its owner only.
+
+    The secret travels as standard input: it never stands among a command's arguments.
+    """
+    store = 'umask 077; mkdir -p "${0%/*}"; cat >"$0"; exec "$@"'
+    result = context.engine.exec(machine.container_id, ["sh", "-c", store, path, *argv], secret.encode())
+    succeeded(result, argv, machine.name)
+    context.journal.record(Kind.COMMAND, scope, machine.name, " ".join(argv))
 
 
 def succeeded(result: ExecResult, argv: Sequence[str], where: str) -> str:

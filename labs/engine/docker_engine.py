@@ -192,11 +192,14 @@ class DockerEngine:
         with _translated(f"container {container_id[:12]}"), _gone_is_fine():
             self._api.remove_container(container_id, force=True, v=True)
 
-    def exec(self, container_id: str, argv: Sequence[str]) -> ExecResult:
+    def exec(self, container_id: str, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
         with _translated(f"container {container_id[:12]}: {argv[0]}"):
-            run = self._api.exec_create(container_id, list(argv))["Id"]
+            run = self._api.exec_create(container_id, list(argv), stdin=bool(stdin))["Id"]
             try:
                 with stream.opened(self._api, run, tty=False) as connection:
+                    if stdin:
+                        connection.sendall(stdin)
+                        connection.shutdown(socket.SHUT_WR)
                     stdout, stderr = stream.read_all(connection)
             except APIError as error:
                 # Some engines answer the start with the runtime's refusal, others with its exit code.

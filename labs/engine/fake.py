@@ -41,6 +41,7 @@ class _Made:
     places: dict[str, Attachment] = field(default_factory=dict)
     files: dict[str, File] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+    inputs: list[bytes] = field(default_factory=list)
 
 
 def _not_found(container: Container, argv: tuple[str, ...]) -> ExecResult:
@@ -193,10 +194,11 @@ class FakeEngine:
         with self._recorded("remove", container_id):
             self._containers.pop(container_id, None)
 
-    def exec(self, container_id: str, argv: Sequence[str]) -> ExecResult:
+    def exec(self, container_id: str, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
         with self._recorded("exec", " ".join(argv)):
-            spec = self._running(container_id).spec
-        return self.on_exec(spec, tuple(argv))
+            made = self._running(container_id)
+            made.inputs += [stdin] if stdin else []
+        return self.on_exec(made.spec, tuple(argv))
 
     def interactive(self, container_id: str, argv: Sequence[str]) -> int:
         return self.exec(container_id, argv).exit_code
@@ -208,6 +210,10 @@ class FakeEngine:
     def files(self, container_id: str) -> Mapping[str, File]:
         """What was copied into a container, by path."""
         return self._container(container_id).files
+
+    def inputs(self, container_id: str) -> tuple[bytes, ...]:
+        """What commands in a container were given as standard input."""
+        return tuple(self._container(container_id).inputs)
 
     def spec(self, container_id: str) -> Container:
         """The value a container was created from."""

@@ -161,8 +161,11 @@ class Engine(Protocol):
     def remove(self, container_id: str) -> None:
         """Kill and remove a container with its anonymous volumes; no error when it is gone already."""
 
-    def exec(self, container_id: str, argv: Sequence[str]) -> ExecResult:
-        """Run a command to its end. A command that cannot be executed gives exit code 126 or 127, no exception."""
+    def exec(self, container_id: str, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
+        """Run a command to its end, `stdin` as its whole input.
+
+        A command that cannot be executed gives exit code 126 or 127, no exception.
+        """
 
     def interactive(self, container_id: str, argv: Sequence[str]) -> int:
         """Run a command on the user's own terminal (or pipes) and return its exit code."""

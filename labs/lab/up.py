@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar
 
 from labs.controlplanes import Context, ControlPlane, Machine, control_plane
@@ -29,7 +29,7 @@ from labs.lab.files import LabFiles
 from labs.lab.lab import Lab, find, format_ready
 from labs.lab.plan import Plan
 from labs.lab.removal import remove
-from labs.model import Attachment, Container, Host, Network, Peer, Role, Service, Topology
+from labs.model import Attachment, Container, Host, Network, Peer, Product, Ready, Role, Service, Topology
 from labs.timing import HOST_READY_S, PEERS_LISTED_S, SERVICE_READY_S, SystemClock, until
 
 # More than the machine has cores: nearly all of the time is spent waiting for the engine and the products.
@@ -53,13 +53,23 @@ class Step:
 OnStep = Callable[[Step], None]
 
 
-def up(plan: Plan, engine: Engine, clock: SystemClock, on_step: OnStep, *, keep: bool = False) -> Lab:
+def up(
+    plan: Plan,
+    engine: Engine,
+    clock: SystemClock,
+    on_step: OnStep,
+    *,
+    keep: bool = False,
+    drive: Callable[[Product, Context], ControlPlane] = control_plane,
+    check: Callable[[IPv4Address, Ready], str] = serves,
+) -> Lab:
     """Start a lab and return it when every service serves and the control plane lists every peer as connected.
 
+    `drive` and `check` are the seams for tests: the control plane's driver, and asking whether a service serves.
     On any failure, KeyboardInterrupt included, removes what it made, unless `keep`. Raises what went
     wrong: NotReady, ControlPlaneProblem, EngineProblem, Interrupted; Leftovers when removing failed too.
     """
-    run = _Run(plan, engine, clock, on_step)
+    run = _Run(plan, engine, clock, on_step, drive, check)
     try:
         run.build()
     except BaseException as problem:
@@ -79,6 +89,8 @@ class _Run:
     engine: Engine
     clock: SystemClock
     on_step: OnStep
+    drive: Callable[[Product, Context], ControlPlane]
+    check: Callable[[IPv4Address, Ready], str]
     run_id: str = field(default_factory=lambda: secrets.token_hex(4))
     networks: dict[str, NetworkInfo] = field(default_factory=dict)
     tasks: list[Future[Any]] = field(default_factory=list)
@@ -97,7 +109,7 @@ class _Run:
         services = {service.name: self._go(self._service, service, topology) for service in topology.services}
         plane = self._go(self._bootstrap, services, journal)
         users = {user: self._go(self._user, user, plane) for user in sorted({peer.user for peer in peers})}
-        driver = control_plane(topology.product, self._context(journal, {}))
+        driver = self.drive(topology.product, self._context(journal, {}))
         for peer in peers:
             self._go(self._peer, peer, driver, plane, users[peer.user])
         for host in hosts:
@@ -155,7 +167,7 @@ class _Run:
         if service.ready is not None:
             address, ready = machine.addresses[topology.control], service.ready
             self._until(
-                lambda: serves(address, ready),
+                lambda: self.check(address, ready),
                 lambda answer: not answer,
                 what=f"The service {service.name}",
                 timeout_s=SERVICE_READY_S,
@@ -166,9 +178,9 @@ class _Run:
 
     def _bootstrap(self, services: Mapping[str, Future[Machine]], journal: Journal) -> ControlPlane:
         # The service with the API is enough: the others come up meanwhile, and build() waits for all.
-        driver = control_plane(self.plan.product, self._context(journal, {}))
+        driver = self.drive(self.plan.product, self._context(journal, {}))
         machines = {driver.api_service: services[driver.api_service].result()}
-        plane = control_plane(self.plan.product, self._context(journal, machines))
+        plane = self.drive(self.plan.product, self._context(journal, machines))
         self.files.write_credentials(plane.bootstrap())
         self._say("control plane", "has an administrator")
         return plane

@@ -9,7 +9,7 @@ from pathlib import Path
 from labs.model import Host, Inventory, Peer
 from labs.scenario.schema import Action, Expect, ScenarioSpec
 from labs.words import nearest
-from labs.yamlsource import KeyPath, Source, load, validated
+from labs.yamlsource import KeyPath, Source, load, parse, validated
 
 SUFFIX = ".scenario.yaml"
 
@@ -34,13 +34,21 @@ class Scenario:
 
 def read(path: Path) -> Scenario:
     """Read and check one file. Raises FileProblem with file, line, column and key path."""
-    source = load(path)
+    return _checked(load(path), path.name)
+
+
+def read_text(text: str, name: str) -> Scenario:
+    """The same for a text; `name` is what errors call it."""
+    return _checked(parse(text, name), name)
+
+
+def _checked(source: Source, name: str) -> Scenario:
     spec = validated(source, ScenarioSpec)
     _check_members(source, spec)
     for number, step in enumerate(spec.steps):
         _check_step(source, spec, ("steps", number, step.verb), step.action)
     _check_negatives(source, spec)
-    return Scenario(path.name.removesuffix(SUFFIX), spec)
+    return Scenario(name.removesuffix(SUFFIX), spec)
 
 
 def _check_members(source: Source, spec: ScenarioSpec) -> None:

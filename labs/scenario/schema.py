@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
 _OFFSET = re.compile(r"\.(\d{1,3})")
 
 
@@ -28,6 +29,13 @@ def _offset(text: object) -> object:
     return int(found[1])
 
 
+def _name(text: str) -> str:
+    """A name that can be part of a host name everywhere."""
+    if not _NAME.fullmatch(text):
+        raise ValueError("a name is lower-case letters, digits and hyphens, a letter first, at most 30 characters")
+    return text
+
+
 Duration = Annotated[
     float, BeforeValidator(_duration_s), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})
 ]
@@ -37,7 +45,7 @@ Offset = Annotated[
     # An editor's YAML reads .10 as a number.
     WithJsonSchema({"type": ["number", "string"], "description": "place in the network, .2 to .126"}),
 ]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,29}$")]
+Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]
 
 
 class Model(BaseModel):

@@ -28,6 +28,9 @@ class TestDockerEngine(EngineCompliance):
         result = engine.exec(running, ["sh", "-c", "echo out; echo err >&2; exit 3"])
         assert (result.exit_code, result.stdout, result.stderr) == (3, "out\n", "err\n")
 
+    def test_exec_hands_over_standard_input(self, engine: Engine, running: str) -> None:
+        assert engine.exec(running, ["cat"], b"one\ntwo").stdout == "one\ntwo"
+
     def test_a_crash_is_told_apart_by_its_code(self, engine: Engine, running: str) -> None:
         assert engine.exec(running, ["sh", "-c", "kill -SEGV $$"]).exit_code == 139
 

@@ -9,12 +9,12 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from labs.controlplanes.base import Context, ListedPeer, Machine, PeerStatus, Route, command
+from labs.controlplanes.base import Context, ListedPeer, Machine, PeerStatus, Route, command, command_with_secret
 from labs.controlplanes.headscale import client
 from labs.controlplanes.http import Api
 from labs.errors import ControlPlaneProblem
 from labs.journal import Scope
-from labs.model import Container, File, Peer, Product
+from labs.model import Container, Peer, Product
 from labs.timing import ROUTE_S, TAILSCALE_FIRST_CONTACT_S, until
 
 _SERVICE = "headscale"
@@ -65,9 +65,8 @@ class Headscale:
         client.wait_for_daemon(self._context, peer)
 
     def join(self, peer: Peer, machine: Machine) -> None:
-        key = File(client.KEY_PATH, self._keys[peer.user].encode(), 0o600)
-        self._context.engine.copy_in(machine.container_id, [key])
-        command(self._context, machine, client.up(self._url, peer.name), Scope.PEER)
+        argv = client.up(self._url, peer.name)
+        command_with_secret(self._context, machine, argv, Scope.PEER, client.KEY_PATH, self._keys[peer.user])
 
     def listed(self) -> tuple[ListedPeer, ...]:
         return tuple(_listed(node) for node in self._api.get("/api/v1/node")["nodes"])

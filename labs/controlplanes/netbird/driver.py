@@ -8,12 +8,12 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from labs.controlplanes.base import Context, ListedPeer, Machine, PeerStatus, Route, command
+from labs.controlplanes.base import Context, ListedPeer, Machine, PeerStatus, Route, command_with_secret
 from labs.controlplanes.http import Api
 from labs.controlplanes.netbird import client
 from labs.errors import ControlPlaneProblem
 from labs.journal import Scope
-from labs.model import Container, File, Peer, Product
+from labs.model import Container, Peer, Product
 from labs.timing import NETBIRD_FIRST_CONTACT_S, PEERS_LISTED_S, until
 
 _SERVICE = "management"
@@ -84,10 +84,9 @@ class NetBird:
         client.wait_for_daemon(self._context, peer)
 
     def join(self, peer: Peer, machine: Machine) -> None:
-        key = File(client.KEY_PATH, self._keys[peer.user].encode(), 0o600)
-        self._context.engine.copy_in(machine.container_id, [key])
         # Services are named on the lab's network, and those names come back in every client's configuration.
-        command(self._context, machine, client.up(f"http://{_SERVICE}", peer.name), Scope.PEER)
+        argv = client.up(f"http://{_SERVICE}", peer.name)
+        command_with_secret(self._context, machine, argv, Scope.PEER, client.KEY_PATH, self._keys[peer.user])
 
     def listed(self) -> tuple[ListedPeer, ...]:
         routers = self._served_prefixes()

@@ -1,0 +1,281 @@
+"""Bringing a lab up on the fake engine: whole, broken at every call, interrupted at every call."""
+
+from __future__ import annotations
+
+import random
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from labs.engine import State
+from labs.engine.fake import FakeEngine
+from labs.errors import (
+    AddressInUse,
+    EngineProblem,
+    EnvironmentProblem,
+    Interrupted,
+    LabConflict,
+    LabsError,
+    Leftovers,
+    NotReady,
+    UsageError,
+)
+from labs.lab import Lab, find, find_all, labels
+from labs.lab.addresses import allocate, host_routes
+from labs.lab.files import LabFiles, state_folder
+from labs.lab.health import existing
+from labs.lab.plan import Plan, checked_name, topologies, topology_folder
+from labs.lab.removal import Removed, remove
+from labs.lab.up import Step, up
+from labs.model import Host, Inventory, Peer, Role
+from labs.timing import SystemClock
+from tests.fake_control_plane import FakeControlPlane, runs_everything
+
+IMAGES = {"HEADSCALE_IMAGE": "h:1", "TAILSCALE_IMAGE": "t:1", "TOOLBOX_IMAGE": "b:1"}
+INVENTORY = Inventory(
+    ("office",),
+    (Peer("laptop", "alice"), Peer("router", "bob", ("office",))),
+    (Host("printer", "office", 10, "http"),),
+)
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MESH_LABS_STATE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    made = FakeEngine(runs_everything)
+    for reference in IMAGES.values():
+        made.add_image(reference)
+    return made
+
+
+def plan(name: str = "one", inventory: Inventory = INVENTORY) -> Plan:
+    return Plan(name, "headscale", inventory, IMAGES)
+
+
+def started(engine: FakeEngine, wanted: Plan | None = None, **others: bool) -> tuple[Lab, FakeControlPlane, list[Step]]:
+    planes: list[FakeControlPlane] = []
+    steps: list[Step] = []
+
+    def drive(_: object, context: object) -> FakeControlPlane:
+        planes.append(FakeControlPlane(context))  # type: ignore[arg-type]
+        planes[-1].peers, planes[-1].users = planes[0].peers, planes[0].users
+        return planes[-1]
+
+    lab = up(
+        wanted or plan(),
+        engine,
+        SystemClock(),
+        steps.append,
+        drive=drive,  # type: ignore[arg-type]
+        check=lambda *_: "",
+        **others,
+    )
+    return lab, planes[-1], steps
+
+
+def left(engine: FakeEngine) -> list[str]:
+    marks = {labels.LAB: ""}
+    return [thing.name for thing in (*engine.containers(marks), *engine.networks(marks), *engine.volumes(marks))]
+
+
+def test_a_whole_lab(engine: FakeEngine, state: Path) -> None:
+    lab, plane, steps = started(engine)
+    assert {name: member.role for name, member in lab.members.items()} == {
+        "headscale": Role.SERVICE,
+        "laptop": Role.PEER,
+        "router": Role.PEER,
+        "printer": Role.HOST,
+    }
+    assert {member.state for member in lab.members.values()} == {State.RUNNING}
+    assert sorted(plane.users) == ["alice", "bob"]
+    assert lab.members["laptop"].user == "alice"
+    assert set(lab.machine("router").addresses) == {"control", "office"}
+    assert set(lab.machine("laptop").addresses) == {"control"}
+    assert lab.machine("printer").addresses["office"] == lab.networks["office"][10]
+    assert lab.machine("headscale").addresses["control"] == lab.networks["control"][2]
+    assert {step.subject for step in steps} == {"headscale", "control plane", "laptop", "router", "printer"}
+    assert LabFiles(state / "labs" / lab.run_id).credentials() == {"key": "secret"}
+
+
+def test_the_configuration_names_the_labs_own_addresses(engine: FakeEngine) -> None:
+    lab, _, _ = started(engine)
+    spec = engine.spec(lab.machine("headscale").container_id)
+    address = lab.networks["control"][2]
+    assert spec.environment["HEADSCALE_SERVER_URL"] == f"http://{address}:8080"
+    assert "/etc/headscale/config.yaml" in engine.files(lab.machine("headscale").container_id)
+
+
+def test_it_is_found_from_labels_alone(engine: FakeEngine) -> None:
+    lab, _, _ = started(engine)
+    assert find(engine, "one", SystemClock()) == lab
+    assert find_all(engine, SystemClock()) == (lab,)
+
+
+def test_a_name_that_is_not_there_gets_the_nearest(engine: FakeEngine) -> None:
+    started(engine, plan("netlab"))
+    with pytest.raises(UsageError) as refused:
+        find(engine, "netlap", SystemClock())
+    assert refused.value.hint == "did you mean netlab?"
+
+
+CALLS = ["create_network", "create_volume", "create", "start", "inspect", "exec", "networks"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_failure_at_any_call_leaves_nothing(engine: FakeEngine, state: Path, call: str) -> None:
+    engine.fail_on[call] = EngineProblem("planted")
+    with pytest.raises(LabsError, match="planted"):
+        started(engine)
+    assert left(engine) == []
+    assert list((state / "labs").iterdir()) == []
+
+
+@pytest.mark.parametrize("call", ["create_network", "create_volume", "networks"])
+def test_ctrl_c_at_any_call_leaves_nothing(engine: FakeEngine, state: Path, call: str) -> None:
+    engine.fail_on[call] = KeyboardInterrupt()
+    with pytest.raises(Interrupted, match="one was starting"):
+        started(engine)
+    assert left(engine) == []
+    assert list((state / "labs").iterdir()) == []
+
+
+def test_what_failed_can_be_kept(engine: FakeEngine) -> None:
+    engine.fail_on["exec"] = EngineProblem("planted")
+    with pytest.raises(EngineProblem):
+        started(engine, keep=True)
+    assert "mesh-labs-one-headscale" in left(engine)
+
+
+def test_a_service_that_never_serves_is_named_with_what_was_seen(engine: FakeEngine) -> None:
+    class Impatient(SystemClock):
+        """Each look at the clock takes a minute."""
+
+        seconds = 0.0
+
+        def now(self) -> float:
+            Impatient.seconds += 60
+            return Impatient.seconds
+
+    with pytest.raises(NotReady, match="The service headscale") as refused:
+        up(
+            plan(),
+            engine,
+            Impatient(),
+            lambda _: None,
+            drive=lambda _, context: FakeControlPlane(context),  # type: ignore[arg-type, return-value]
+            check=lambda *_: "http on port 8080: refused",
+        )
+    assert "refused" in refused.value.why
+    assert left(engine) == []
+
+
+def test_another_lab_that_takes_the_prefix_first_is_no_problem(engine: FakeEngine) -> None:
+    engine.fail_on["create_network"] = AddressInUse("taken meanwhile")
+    lab, _, _ = started(engine)
+    assert set(lab.networks) == {"control", "office"}
+
+
+def test_labs_side_by_side_share_nothing(engine: FakeEngine) -> None:
+    labs = [started(engine, plan(name))[0] for name in ("one", "two", "three")]
+    prefixes = [prefix for lab in labs for prefix in lab.networks.values()]
+    assert not any(a.overlaps(b) for n, a in enumerate(prefixes) for b in prefixes[:n])
+    remove(engine, {labels.LAB: "two"})
+    assert [lab.name for lab in find_all(engine, SystemClock())] == ["one", "three"]
+
+
+def test_down_takes_away_everything_and_may_be_repeated(engine: FakeEngine, state: Path) -> None:
+    started(engine)
+    assert remove(engine, {labels.LAB: "one"}) == Removed(containers=4, networks=2, volumes=1)
+    assert left(engine) == []
+    assert list((state / "labs").iterdir()) == []
+    assert remove(engine, {labels.LAB: "one"}) == Removed(0, 0, 0)
+
+
+def test_down_tries_again_before_it_gives_up(engine: FakeEngine) -> None:
+    started(engine)
+    engine.fail_on["remove_network"] = EngineProblem("busy")
+    assert remove(engine, {labels.LAB: "one"}).networks == 2
+    assert left(engine) == []
+
+
+def test_down_says_what_is_left() -> None:
+    class Stubborn(FakeEngine):
+        def remove_volume(self, name: str) -> None:
+            raise EngineProblem("The container engine refused", why="volume is in use")
+
+    engine = Stubborn(runs_everything)
+    for reference in IMAGES.values():
+        engine.add_image(reference)
+    started(engine)
+    with pytest.raises(Leftovers) as refused:
+        remove(engine, {labels.LAB: "one"})
+    assert (refused.value.where, refused.value.why) == ("mesh-labs-one-data", "volume is in use")
+
+
+def test_what_is_in_the_way_of_a_name(engine: FakeEngine) -> None:
+    clock = SystemClock()
+    assert existing(plan(), engine, clock) is None
+    lab, _, _ = started(engine)
+    with pytest.raises(LabConflict, match="has other settings"):
+        existing(plan(inventory=Inventory()), engine, clock)
+    for member in lab.members.values():
+        engine.remove(member.machine.container_id)
+    with pytest.raises(LabConflict, match="only half there"):
+        existing(plan(), engine, clock)
+
+
+@pytest.mark.parametrize("name", ["", "Upper", "9lives", "with space", "x" * 31, "under_score", "-x"])
+def test_names_that_cannot_be(name: str) -> None:
+    with pytest.raises(UsageError):
+        checked_name(name)
+
+
+def test_topologies() -> None:
+    assert {"headscale", "netbird"} <= set(topologies())
+    with pytest.raises(UsageError) as refused:
+        topology_folder("netbrid")
+    assert refused.value.hint == "did you mean netbird?"
+
+
+def test_a_prefix_overlaps_nothing_that_is_taken() -> None:
+    choose = random.Random(1)  # noqa: S311 - no secret
+    taken = [IPv4Network("10.128.0.0/10"), IPv4Network("10.200.0.0/16")]
+    for _ in range(300):
+        found = allocate(taken, choose)
+        assert not any(found.overlaps(other) for other in taken)
+        taken.append(found)
+
+
+def test_a_full_pool_is_an_error() -> None:
+    with pytest.raises(EnvironmentProblem, match="No free /24"):
+        allocate([IPv4Network("10.0.0.0/8")], random.Random(1))  # noqa: S311
+
+
+def test_host_routes_leave_out_the_default() -> None:
+    table = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+    table += "eth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+    table += "eth0\t0000800A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+    assert host_routes(table) == (IPv4Network("10.128.0.0/16"),)
+
+
+def test_where_state_lies() -> None:
+    assert state_folder({"MESH_LABS_STATE": "/a"}) == Path("/a")
+    assert state_folder({"XDG_STATE_HOME": "/b", "HOME": "/c"}) == Path("/b/mesh-labs")
+    assert state_folder({"HOME": "/c"}) == Path("/c/.local/state/mesh-labs")
+
+
+def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    files = LabFiles(tmp_path / "labs" / "run")
+    files.create()
+    files.write_credentials({"key": "secret"})
+    assert (files.folder / "credentials.json").stat().st_mode & 0o777 == 0o600
+    assert files.folder.stat().st_mode & 0o777 == 0o700
+    assert files.credentials() == {"key": "secret"}
+    files.remove()
+    assert files.credentials() is None
