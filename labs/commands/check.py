@@ -44,6 +44,8 @@ def check(
     arguments = [f"--lab={name}" for name in words(labs, topologies(), "topology")]
     arguments += ["--keep-lab"] if keep else []
     arguments += [f"--junitxml={junit}"] if junit else []
+    # The plugin is this very package, which is imported by now; none of its assertions are pytest's to rewrite.
+    arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     arguments += ["-p", "no:cacheprovider", "--rootdir", str(files[0].parent), "-c", "/dev/null", "-v"]
     code = pytest.main([*arguments, *map(str, files)])
     if code:

@@ -302,10 +302,17 @@ class PrivateEngine:
         if not self._mounts():
             for folder in self._folders():
                 shutil.rmtree(folder)
+            self._remove_parent()
         left = [*(f"mounted {mount}" for mount in self._mounts()), *map(str, self._folders())]
         left += [f"{process.argv[0]} (pid {process.pid})" for process in self._processes()]
         if left:
             raise Leftovers("Parts of the private engine could not be removed", where=", ".join(left))
+
+    def _remove_parent(self) -> None:
+        """The folder above is the toolkit's own too, when it has its name and holds nothing else."""
+        parent = self.paths.data.parent
+        if parent.name == "mesh-labs" and parent.is_dir() and not any(parent.iterdir()):
+            parent.rmdir()
 
     def _mounts(self) -> list[Path]:
         folders = (self.paths.data, self.paths.run)
