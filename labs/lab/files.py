@@ -50,6 +50,9 @@ class LabFiles:
 
     @classmethod
     def of(cls, run_id: str, environment: Mapping[str, str] | None = None) -> LabFiles:
+        """The folder of a run. The id may come from anybody's label, so it must not lead elsewhere: ValueError."""
+        if not run_id.isalnum():
+            raise ValueError(f"{run_id!r} is no run id")
         return cls(state_folder(os.environ if environment is None else environment) / "labs" / run_id)
 
     def create(self) -> None:

@@ -50,7 +50,7 @@ def remove(engine: Engine, marks: Mapping[str, str]) -> Removed:
         raise Leftovers(
             "Not everything could be removed", where=names, why="; ".join(problems), hint="run the same command again"
         )
-    for run in runs - {""}:
+    for run in filter(str.isalnum, runs):
         LabFiles.of(run).remove()
     return Removed(len(first.containers), len(first.networks), len(first.volumes))
 

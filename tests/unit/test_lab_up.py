@@ -197,6 +197,15 @@ def test_down_takes_away_everything_and_may_be_repeated(engine: FakeEngine, stat
     assert remove(engine, {labels.LAB: "one"}) == Removed(0, 0, 0)
 
 
+def test_a_label_cannot_lead_to_other_files(engine: FakeEngine, state: Path) -> None:
+    """Anybody may put our labels on a volume; removing it must not remove a folder of their choice."""
+    precious = state / "precious"
+    precious.mkdir()
+    engine.create_volume("theirs", {labels.LAB: "one", labels.RUN: "../precious"})
+    assert remove(engine, {labels.LAB: "one"}).volumes == 1
+    assert precious.is_dir()
+
+
 def test_down_tries_again_before_it_gives_up(engine: FakeEngine) -> None:
     started(engine)
     engine.fail_on["remove_network"] = EngineProblem("busy")
