@@ -6,6 +6,8 @@ A skip that nobody has to justify is how a check stops checking without anybody 
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,16 @@ def pytest_configure(config: pytest.Config) -> None:
     # xdist's workers send their reports to the one controller, which judges them.
     if os.environ.get("CI", "").lower() in ("1", "true") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(SkipGuard(allowed_skips(ALLOWED_SKIPS.read_text())), "labs-skip-guard")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _heeded_signals() -> Iterator[None]:
+    """Tests that stop real processes must not depend on how they were started: nohup and `&` ignore signals."""
+    heeding = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.getsignal(number) for number in heeding}
+    for number, handler in heeding.items():
+        if before[number] is signal.SIG_IGN:
+            signal.signal(number, handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
