@@ -107,9 +107,10 @@ class _Run:
         topology = self._allocate()
         peers, hosts = self.plan.inventory.peers, self.plan.inventory.hosts
         services = {service.name: self._go(self._service, service, topology) for service in topology.services}
-        plane = self._go(self._bootstrap, services, journal)
-        users = {user: self._go(self._user, user, plane) for user in sorted({peer.user for peer in peers})}
         driver = self.drive(topology.product, self._context(journal, {}))
+        # The service with the API is enough for this: the others come up meanwhile, and _finish waits for all.
+        plane = self._go(self._bootstrap, driver.api_service, services[driver.api_service], journal)
+        users = {user: self._go(self._user, user, plane) for user in sorted({peer.user for peer in peers})}
         for peer in peers:
             self._go(self._peer, peer, driver, plane, users[peer.user])
         for host in hosts:
@@ -165,22 +166,12 @@ class _Run:
         }
         machine = self._start(spec, marks, volumes=topology.volumes)
         if service.ready is not None:
-            address, ready = machine.addresses[topology.control], service.ready
-            self._until(
-                lambda: self.check(address, ready),
-                lambda answer: not answer,
-                what=f"The service {service.name}",
-                timeout_s=SERVICE_READY_S,
-                machine=machine,
-            )
+            self._serving(machine, machine.addresses[topology.control], service.ready)
         self._say(service.name, "serves")
         return machine
 
-    def _bootstrap(self, services: Mapping[str, Future[Machine]], journal: Journal) -> ControlPlane:
-        # The service with the API is enough: the others come up meanwhile, and build() waits for all.
-        driver = self.drive(self.plan.product, self._context(journal, {}))
-        machines = {driver.api_service: services[driver.api_service].result()}
-        plane = self.drive(self.plan.product, self._context(journal, machines))
+    def _bootstrap(self, api_service: str, machine: Future[Machine], journal: Journal) -> ControlPlane:
+        plane = self.drive(self.plan.product, self._context(journal, {api_service: machine.result()}))
         self.files.write_credentials(plane.bootstrap())
         self._say("control plane", "has an administrator")
         return plane
@@ -251,11 +242,17 @@ class _Run:
         if failures:
             raise failures[0]
 
-    def _until(
-        self, read: Callable[[], str], good: Callable[[str], bool], *, what: str, timeout_s: float, machine: Machine
-    ) -> None:
+    def _serving(self, machine: Machine, address: IPv4Address, ready: Ready) -> None:
+        """Wait until a service serves; when it does not, its last words go into the error."""
         try:
-            until(self.clock, read, good, what=what, timeout_s=timeout_s, where=machine.name)
+            until(
+                self.clock,
+                lambda: self.check(address, ready),
+                lambda wrong: not wrong,
+                what=f"The service {machine.name}",
+                timeout_s=SERVICE_READY_S,
+                where=machine.name,
+            )
         except NotReady as problem:
             problem.why += "\n" + self.engine.logs(machine.container_id, tail=5)
             raise

@@ -95,7 +95,8 @@ class Actor:
             attempt = self._fetch(expect)
             attempts.append(attempt)
         held_s = attempt.started_s - attempts[0].started_s
-        arrived = [caller for a in attempts if (caller := self._callers(expect).get(a.nonce))]
+        seen = self._callers(expect)
+        arrived = [seen[tried.nonce] for tried in attempts if tried.nonce in seen]
         if attempt.reached or arrived:
             how = "answered" if attempt.reached else f"not answered, yet {expect.target} saw {arrived[0]} calling"
             raise StepFailed(self._reachable(expect), (f"reachable after {waited_s + held_s:.1f} s: {how}",))

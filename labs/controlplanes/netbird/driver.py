@@ -37,13 +37,8 @@ class NetBird:
         return Api(f"http://{self._context.address(_SERVICE)}", self._context.journal, self._context.transport)
 
     def bootstrap(self) -> Mapping[str, str]:
-        owner = {
-            "email": f"owner@{_MAIL_DOMAIN}",
-            "name": "Owner",
-            "password": f"{secrets.token_urlsafe(18)}aA1!",
-            "create_pat": True,
-            "pat_expire_in": 7,
-        }
+        email, password = f"owner@{_MAIL_DOMAIN}", f"{secrets.token_urlsafe(18)}aA1!"
+        owner = {"email": email, "name": "Owner", "password": password, "create_pat": True, "pat_expire_in": 7}
         token = self._api.change("POST", "/api/setup", owner, Scope.LAB, "owner").get("personal_access_token")
         if not token:
             raise ControlPlaneProblem(
@@ -51,9 +46,9 @@ class NetBird:
                 where=_SERVICE,
                 hint="the management service needs NB_SETUP_PAT_ENABLED=true and version 0.70.5 or later",
             )
-        credentials = {"access-token": token, "owner-email": owner["email"], "owner-password": owner["password"]}
-        self.resume({key: str(value) for key, value in credentials.items()})
-        return {key: str(value) for key, value in credentials.items()}
+        credentials = {"access-token": str(token), "owner-email": email, "owner-password": password}
+        self.resume(credentials)
+        return credentials
 
     def resume(self, credentials: Mapping[str, str]) -> None:
         self._api.authorize(f"Token {credentials['access-token']}")
@@ -120,7 +115,8 @@ class NetBird:
         """Take the routing peer away; when it was the last one, the network and what belongs to it go too."""
         network = self._named("/api/networks", route.name)
         routers = self._api.get(f"/api/networks/{network}/routers")
-        leaving = [router["id"] for router in routers if router.get("peer") == self._peer_id(route.via)]
+        via = self._peer_id(route.via)
+        leaving = [router["id"] for router in routers if router.get("peer") == via]
         if len(leaving) < len(routers):
             for router in leaving:
                 self._route("DELETE", f"/api/networks/{network}/routers/{router}", None, route.name)
