@@ -27,13 +27,16 @@ class Kind(StrEnum):
 
 
 class Scope(StrEnum):
-    """What the action has to be repeated for: once a lab, or for each user, peer, route or consumer of a route."""
+    """What the action has to be repeated for: once a lab, or for each user, peer, route, consumer of a route,
+    name, or rule of the policy."""
 
     LAB = "lab"
     USER = "user"
     PEER = "peer"
     ROUTE = "route"
     CONSUMER = "consumer"
+    NAME = "name"
+    POLICY = "policy"
 
 
 @dataclass(frozen=True, slots=True)

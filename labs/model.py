@@ -59,7 +59,10 @@ class VolumeMount:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """All that an engine needs to make one container, with networks and volumes by their lab names."""
+    """All that an engine needs to make one container, with networks and volumes by their lab names.
+
+    `shares_network_of` is the id of a running container whose network namespace it enters instead of networks.
+    """
 
     name: str
     image: str
@@ -77,6 +80,7 @@ class Container:
     cap_drop: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    shares_network_of: str | None = None
     security_opt: tuple[str, ...] = ()
     read_only: bool = False
     mem_limit_bytes: int | None = None
@@ -137,28 +141,72 @@ class Topology:
 
 
 @dataclass(frozen=True, slots=True)
+class Lan:
+    """A network of a scenario. `public` ones take public addresses, which exit nodes forward to; `gateway` is the
+    host that the others on it send everything else to, and makes it carry transit traffic."""
+
+    name: str
+    public: bool = False
+    gateway: str | None = None
+
+    @property
+    def transit(self) -> bool:
+        return self.public or self.gateway is not None
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
-    """A machine that runs the product's own client. `networks` are the LANs it stands on besides the underlay."""
+    """A machine that runs the product's own client. `networks` are the LANs it stands on besides the underlay,
+    `ports` where a web server answers beside the client; with `joins` False it is enrolled later."""
 
     name: str
     user: str
     networks: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+    joins: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine without an agent on one LAN, at `offset` within its prefix; `serves` http or nothing."""
+    """A machine without an agent: on each network of `places` at that offset within its prefix.
+
+    `serves` is http (on `ports`), dns (the `records`, name to host) or nothing; `forwards` makes it a router.
+    """
 
     name: str
-    network: str
-    offset: int
+    places: tuple[tuple[str, int], ...]
     serves: str | None = None
+    ports: tuple[int, ...] = (80,)
+    forwards: bool = False
+    records: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a lab sets otherwise than the product does by itself; None leaves it as it is.
+
+    `failover_probe_s`: how often Headscale probes routers that stand by for each other. `lazy_connections`:
+    whether NetBird's peers connect only once there is traffic.
+    """
+
+    failover_probe_s: float | None = None
+    lazy_connections: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Who takes part besides the control plane: LAN names, peers and hosts."""
+    """Who takes part besides the control plane, LANs, peers and hosts, and how the product is set."""
 
-    networks: tuple[str, ...] = ()
+    networks: tuple[Lan, ...] = ()
     peers: tuple[Peer, ...] = ()
     hosts: tuple[Host, ...] = ()
+    settings: Settings = Settings()
+
+    @property
+    def needs_toolbox(self) -> bool:
+        """Whether anybody is, or has beside it, a plain machine with a web server."""
+        return any(host.serves != "dns" for host in self.hosts) or any(peer.ports for peer in self.peers)
+
+    def gateway(self, lan: Lan) -> Host | None:
+        """The host that leads out of a network."""
+        return next((host for host in self.hosts if host.name == lan.gateway), None)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".scenario.yaml"
 _ENGINE = pytest.StashKey["Engine"]()
+_NOT_APPLICABLE = pytest.StashKey[list[str]]()
 
 
 class ScenarioFailed(Exception):
@@ -38,7 +39,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_NOT_APPLICABLE] = []
     config.addinivalue_line("markers", "scenario: a scenario file on a lab")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if reasons := config.stash[_NOT_APPLICABLE]:
+        terminalreporter.section("not applicable")
+        for reason in reasons:
+            terminalreporter.line(reason)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -61,7 +70,14 @@ class ScenarioFile(pytest.File):
     """One file, as one test for each topology."""
 
     def collect(self) -> Iterable[ScenarioItem]:
+        from labs.lab.plan import product_of  # noqa: PLC0415 - only a run needs the rest of the toolkit
+        from labs.scenario import read  # noqa: PLC0415
+
+        scenario = read(self.path)
         for topology in _topologies(self.config):
+            if why := scenario.not_applicable(product_of(topology)):
+                self.config.stash[_NOT_APPLICABLE].append(f"{scenario.name} on {topology}: {why}")
+                continue
             name = f"{self.path.name.removesuffix(_SUFFIX)}[{topology}]"
             yield ScenarioItem.from_parent(self, name=name, topology=topology)
 

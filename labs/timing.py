@@ -20,13 +20,16 @@ DAEMON_READY_S = 30.0  # the client daemon's socket; observed 0.2 s
 JOIN_S = 60.0  # login, key exchange, first network map; observed 0.5 s (NetBird) to 2 s (Tailscale)
 PEERS_LISTED_S = 60.0  # the control plane shows a joined peer as connected; observed 0.1 s
 HOST_READY_S = 20.0  # a web server in a helper container; observed 0.1 s
+RESETTLE_S = 90.0  # clients find a control plane again that was away; observed 10 s (Tailscale)
 ROUTE_S = 30.0  # a route change to every consumer; observed 0.2 to 1 s
 POLL_S = 0.02  # short against everything that is waited for, longer than a read takes
 
 PROBE_S = 0.5  # one probe: a SYN that is lost is repeated after 1 s, so a longer probe would hide a leak's start
+LOOKUP_S = 4.0  # one name: a resolver that must ask a server beyond the tunnel may set the tunnel up first
 # The first packet between two peers sets their tunnel up; a negative before it must outlast that twice over.
 TAILSCALE_FIRST_CONTACT_S = 2.0  # observed 1.2 s
 NETBIRD_FIRST_CONTACT_S = 6.5  # lazy connections: observed 1.2 to 1.8 s, and 6.4 s when the first handshake was lost
+COUNTED_S = 5.0  # a relay's counter shows what it has carried; observed at once
 HOLD_S = 3.0  # how long a negative must hold: leaks of up to one second's delay show several times over
 
 _Seen = TypeVar("_Seen")

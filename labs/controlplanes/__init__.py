@@ -2,38 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from labs.controlplanes.base import (
+    Ability,
+    Approvals,
+    Audit,
     Context,
     ControlPlane,
     Enrolment,
+    Expiry,
     ListedPeer,
     Machine,
+    Path,
     PeerStatus,
+    Resource,
+    Resources,
     Route,
     Routes,
+    Rule,
+    succeeded,
 )
-from labs.model import Product
+from labs.errors import UsageError
+from labs.model import Product, Settings
+
+if TYPE_CHECKING:
+    from labs.controlplanes.headscale import Headscale
+    from labs.controlplanes.netbird import NetBird
 
 __all__ = [
+    "Ability",
+    "Approvals",
+    "Audit",
     "Context",
     "ControlPlane",
     "Enrolment",
+    "Expiry",
     "ListedPeer",
     "Machine",
+    "Path",
     "PeerStatus",
+    "Resource",
+    "Resources",
     "Route",
     "Routes",
+    "Rule",
     "control_plane",
+    "lacking",
+    "lacks",
+    "service_environment",
+    "succeeded",
 ]
 
 
 def control_plane(product: Product, context: Context) -> ControlPlane:
     """The driver for `product` on a lab's running services."""
+    return _driver(product)(context)
+
+
+def lacks(product: Product) -> Mapping[Ability, str]:
+    """What a product does not have, and in one sentence why."""
+    return _driver(product).lacks
+
+
+def lacking(plane: ControlPlane, ability: Ability) -> UsageError:
+    """The error for asking a product what it does not have."""
+    return UsageError(f"{plane.product} has no {ability}", why=plane.lacks.get(ability, ""))
+
+
+def service_environment(product: Product, settings: Settings) -> Mapping[str, Mapping[str, str]]:
+    """What settings mean for a product's services: variables by service."""
+    return _driver(product).service_environment(settings)
+
+
+def _driver(product: Product) -> type[Headscale] | type[NetBird]:
     # One product's driver must not cost the other's lab its import.
     if product is Product.HEADSCALE:
         from labs.controlplanes.headscale import Headscale  # noqa: PLC0415
 
-        return Headscale(context)
+        return Headscale
     from labs.controlplanes.netbird import NetBird  # noqa: PLC0415
 
-    return NetBird(context)
+    return NetBird

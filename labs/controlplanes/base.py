@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from labs.controlplanes.ready import serves
 from labs.engine import Engine, ExecResult
 from labs.engine.waiting import wait_inside
 from labs.errors import ControlPlaneProblem
 from labs.journal import Journal, Kind, Scope
-from labs.model import Container, Peer, Product
-from labs.timing import Clock
+from labs.model import Container, File, Peer, Product, Ready, Settings
+from labs.timing import JOIN_S, SERVICE_READY_S, Clock, until
 
 if TYPE_CHECKING:
     import httpx
@@ -66,19 +68,82 @@ class ListedPeer:
     address: IPv4Address
     online: bool
     routes: tuple[IPv4Network, ...] = ()
+    expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """A peer as its own client sees it: whether it is connected, and the prefixes it would send into the overlay."""
+    """A peer as its own client sees it: whether it is connected, the prefixes it would send into the overlay,
+    and the other peers it knows of."""
 
     connected: bool
     address: IPv4Address | None
     routes: tuple[IPv4Network, ...]
+    knows: tuple[IPv4Address, ...] = ()
+
+
+class Path(StrEnum):
+    """How two peers' packets travel."""
+
+    DIRECT = "direct"
+    RELAYED = "relayed"
+    NONE = "none"
+
+
+class Ability(StrEnum):
+    """What one product has and the other may lack. A driver that lacks one says why, in `lacks`."""
+
+    APPROVALS = "approvals"
+    RESOURCES = "resources"
+    ROUTE_MODELS = "route models"
+    SIGNAL = "signal service"
+    RELAY = "relay service"
+    AUDIT = "audit trail"
+    EXPIRY = "expiry by the operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A LAN called `name` with `prefix`, reached through the peer `via`, for the peers in `consumers`.
+
+    `model` is network or route where the product has both ways.
+    """
+
+    name: str
+    prefix: IPv4Network
+    via: Machine
+    consumers: tuple[Machine, ...] = ()
+    model: str = "network"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Peers of `source` may open connections to peers of `target`, on TCP `ports` or with any traffic.
+
+    Both are users or groups.
+    """
+
+    source: str
+    target: str
+    ports: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        ports = f" on {', '.join(map(str, self.ports))}" if self.ports else ""
+        return f"{self.source} to {self.target}{ports}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What a router makes reachable: `address` is an IPv4 address, a prefix, or a domain name."""
+
+    name: str
+    address: str
+    via: Machine
 
 
 class Enrolment(Protocol):
-    """From an empty server to joined peers."""
+    """From an empty server to joined peers, and the life of a peer after that."""
 
     def bootstrap(self) -> Mapping[str, str]:
         """Take the empty server to administrator credentials, and return them for the lab's own files."""
@@ -89,14 +154,20 @@ class Enrolment(Protocol):
     def add_user(self, user: str) -> None:
         """Make a user, and what the user's peers need to join."""
 
-    def peer_container(self, peer: Peer, image: str) -> Container:
+    def make_key(self, name: str, user: str, *, one_off: bool, lasts_s: float) -> None:
+        """Make a key called `name` that enrols peers of an existing user, once or often, until it expires."""
+
+    def peer_container(self, peer: Peer, image: str, settings: Settings) -> Container:
         """The container a peer of this product runs in, with the least capabilities that work; not yet attached."""
 
     def wait_for_daemon(self, peer: Machine) -> None:
         """Return when the client's daemon takes commands. Raises NotReady."""
 
-    def join(self, peer: Peer, machine: Machine) -> None:
-        """Enrol a peer whose daemon runs. Raises ControlPlaneProblem with the client's own words."""
+    def join(self, peer: Peer, machine: Machine, key: str = "", timeout_s: float = JOIN_S) -> None:
+        """Enrol a peer whose daemon runs, by the user's own key or the one called `key`.
+
+        Raises ControlPlaneProblem with the client's own words.
+        """
 
     def listed(self) -> tuple[ListedPeer, ...]:
         """All peers the control plane knows, by its own API."""
@@ -104,15 +175,11 @@ class Enrolment(Protocol):
     def status(self, machine: Machine) -> PeerStatus:
         """The client's own view."""
 
+    def remove_peer(self, peer: str) -> None:
+        """Delete the peer at the server."""
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A LAN called `name` with `prefix`, reached through the peer `via`, for the peers in `consumers`."""
-
-    name: str
-    prefix: IPv4Network
-    via: Machine
-    consumers: tuple[Machine, ...] = ()
+    def rename_peer(self, peer: str, name: str) -> None:
+        """Give the peer another name at the server."""
 
 
 class Routes(Protocol):
@@ -125,11 +192,121 @@ class Routes(Protocol):
         """Undo publish_route: the prefix is no longer offered to anybody through this router."""
 
 
-class ControlPlane(Enrolment, Routes, Protocol):
-    """Everything a scenario can ask of a product."""
+@runtime_checkable
+class Approvals(Protocol):
+    """Routes in three steps: the router advertises, the server approves, the consumer accepts."""
+
+    def advertise_routes(self, router: Machine, prefixes: Iterable[IPv4Network]) -> None: ...
+
+    def approve_routes(self, router: Machine, prefixes: Iterable[IPv4Network]) -> None:
+        """Approve exactly these; what was approved before and is not among them no longer is."""
+
+    def accept_routes(self, consumer: Machine) -> None: ...
+
+    def auto_approve(self, prefixes: Iterable[IPv4Network], user: str) -> None:
+        """From now on what peers of `user` advertise within these prefixes needs no approval."""
+
+
+@runtime_checkable
+class Resources(Protocol):
+    """Single addresses, prefixes and domains behind a routing peer, closed until a policy opens them."""
+
+    def add_resource(self, resource: Resource) -> None: ...
+
+    def allow_resource(self, name: str, source: str, ports: tuple[int, ...]) -> None:
+        """Let peers of a user or group reach a resource, on these TCP ports or with any traffic."""
+
+    def remove_resource(self, name: str) -> None: ...
+
+
+class Exits(Protocol):
+    """All other traffic leaves through a peer."""
+
+    def offer_exit(self, via: Machine, consumers: Iterable[Machine]) -> None:
+        """Let these peers leave through `via`; none does before it chooses to."""
+
+    def withdraw_exit(self, via: Machine) -> None: ...
+
+    def exit_offered(self, on: Machine, via: Machine) -> bool:
+        """Whether the peer `on` could choose `via`, by its own client."""
+
+    def choose_exit(self, on: Machine, via: Machine, *, lan_access: bool) -> None:
+        """Raises NotReady when the exit is not offered."""
+
+    def leave_exit(self, on: Machine) -> None: ...
+
+
+class Names(Protocol):
+    """Names for addresses, and who answers for a domain."""
+
+    @property
+    def peer_domain(self) -> str:
+        """Peers are called NAME.peer_domain."""
+
+    def set_record(self, name: str, address: IPv4Address) -> None:
+        """`name`, fully qualified, means this address from now on, on every peer."""
+
+    def remove_record(self, name: str) -> None: ...
+
+    def split_dns(self, domain: str, server: IPv4Address) -> None:
+        """Peers ask `server` about names in `domain`, and only about those."""
+
+    def drop_split_dns(self, domain: str) -> None: ...
+
+
+class Policy(Protocol):
+    """Who may reach what. Both products admit everything between peers until told otherwise."""
+
+    def deny_all(self) -> None:
+        """Nothing is admitted any more but what `allow` admits."""
+
+    def allow(self, rule: Rule) -> None: ...
+
+    def revoke(self, rule: Rule) -> None:
+        """Undo an `allow`."""
+
+    def allow_exit(self, source: str, via: str) -> None:
+        """Let peers of the user `source` leave through exits of the user `via`."""
+
+    def set_group(self, name: str, users: Iterable[str]) -> None:
+        """The group consists of the peers of these users, and no others."""
+
+
+class Paths(Protocol):
+    """Direct or relayed."""
+
+    def path(self, source: Machine, target: Machine) -> Path:
+        """How `source` reaches `target` now, by its own client; asking sends a packet so that there is a path."""
+
+    def relayed_bytes(self) -> int:
+        """What the relay itself has carried since it started."""
+
+
+@runtime_checkable
+class Expiry(Protocol):
+    def expire_peer(self, peer: str) -> None:
+        """The peer has to be authorised anew."""
+
+
+@runtime_checkable
+class Audit(Protocol):
+    def events(self) -> tuple[str, ...]:
+        """What was changed and by whom, oldest first: ACTIVITY by INITIATOR."""
+
+
+class ControlPlane(Enrolment, Routes, Exits, Names, Policy, Paths, Protocol):
+    """Everything a scenario can ask of both products. What only one has is a Protocol of its own."""
 
     @property
     def product(self) -> Product: ...
+
+    @property
+    def lacks(self) -> Mapping[Ability, str]:
+        """What the product does not have, and in one sentence why."""
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """The service behind each part: control-plane, and signal and relay where they are services of their own."""
 
     @property
     def api_service(self) -> str:
@@ -138,6 +315,10 @@ class ControlPlane(Enrolment, Routes, Protocol):
     @property
     def first_contact_s(self) -> float:
         """How long, at most, the first contact of two peers takes at the product's defaults."""
+
+    @property
+    def resettle_s(self) -> float:
+        """How long, at most, clients take to find their control plane again after it was away."""
 
 
 def command(context: Context, machine: Machine, argv: Sequence[str], scope: Scope) -> str:
@@ -158,6 +339,27 @@ def command_with_secret(
     result = context.engine.exec(machine.container_id, ["sh", "-c", store, path, *argv], secret.encode())
     succeeded(result, argv, machine.name)
     context.journal.record(Kind.COMMAND, scope, machine.name, " ".join(argv))
+
+
+def edit(context: Context, machine: Machine, path: str, content: str, scope: Scope, subject: str) -> None:
+    """Replace a configuration file, as an operator edits it."""
+    context.engine.copy_in(machine.container_id, [File(path, content.encode())])
+    context.journal.record(Kind.EDIT, scope, subject, f"{machine.name}: {path}")
+
+
+def restart(context: Context, machine: Machine, ready: Ready) -> None:
+    """Restart a service and wait until it serves again. Raises NotReady."""
+    context.engine.stop(machine.container_id)
+    context.engine.start(machine.container_id)
+    context.journal.record(Kind.RESTART, Scope.LAB, machine.name, f"restart {machine.name}")
+    until(
+        context.clock,
+        lambda: serves(context.address(machine.name), ready),
+        lambda wrong: not wrong,
+        what=f"The service {machine.name}",
+        timeout_s=SERVICE_READY_S,
+        where=machine.name,
+    )
 
 
 def succeeded(result: ExecResult, argv: Sequence[str], where: str) -> str:

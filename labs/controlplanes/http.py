@@ -66,3 +66,18 @@ class Api:
                 why=response.text.strip()[:400],
             )
         return response.json() if response.content else None
+
+
+def counter_sum(url: str, names: tuple[str, ...], transport: httpx.BaseTransport | None) -> int:
+    """The sum of some Prometheus counters, over all their labels. Raises ControlPlaneProblem."""
+    try:
+        secure = url.startswith("https:")
+        with httpx.Client(transport=transport, timeout=_TIMEOUT_S, trust_env=False, verify=secure) as client:
+            text = client.get(url).raise_for_status().text
+    except httpx.HTTPError as error:
+        raise ControlPlaneProblem("A service's metrics could not be read", where=url, why=str(error)) from error
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    found = [float(value) for name, _, value in lines if name.partition("{")[0] in names]
+    if not found:
+        raise ControlPlaneProblem("The service counts no such thing", where=url, why=f"looked for {', '.join(names)}")
+    return int(sum(found))

@@ -217,6 +217,16 @@ class DockerEngine:
         with _translated(f"container {container_id[:12]}"):
             self._api.put_archive(container_id, "/", _archive(files))
 
+    def copy_out(self, container_id: str, path: str) -> bytes:
+        with _translated(f"container {container_id[:12]}: {path}"):
+            chunks, _ = self._api.get_archive(container_id, path)
+            with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+                member = archive.next()
+                content = archive.extractfile(member) if member else None
+                if content is None:
+                    raise NotFound("The container has no such file", where=f"{container_id[:12]}: {path}")
+                return content.read()
+
     def logs(self, container_id: str, tail: int | None = None) -> str:
         with _translated(f"container {container_id[:12]}"):
             text: bytes = self._api.logs(container_id, tail=tail if tail is not None else "all")
@@ -292,7 +302,7 @@ def _create_body(container: Container, networks: Mapping[str, str], volumes: Map
         "CapDrop": container.cap_drop,
         "Devices": [_device(device) for device in container.devices],
         "Memory": container.mem_limit_bytes or 0,
-        "NetworkMode": networks[first.network] if first else "none",
+        "NetworkMode": _network_mode(container, networks),
         "ReadonlyRootfs": container.read_only,
         "SecurityOpt": container.security_opt,
         "Sysctls": dict(container.sysctls),
@@ -309,6 +319,12 @@ def _create_body(container: Container, networks: Mapping[str, str], volumes: Map
         "HostConfig": host,
         "NetworkingConfig": {"EndpointsConfig": {networks[first.network]: _endpoint(first)} if first else {}},
     }
+
+
+def _network_mode(container: Container, networks: Mapping[str, str]) -> str:
+    if container.shares_network_of:
+        return f"container:{container.shares_network_of}"
+    return networks[container.attachments[0].network] if container.attachments else "none"
 
 
 def _device(path: str) -> dict[str, str]:

@@ -207,6 +207,10 @@ class FakeEngine:
         with self._recorded("copy_in", container_id):
             self._container(container_id).files.update({file.path: file for file in files})
 
+    def copy_out(self, container_id: str, path: str) -> bytes:
+        with self._recorded("copy_out", f"{container_id} {path}"):
+            return _known(self._container(container_id).files, path).content
+
     def files(self, container_id: str) -> Mapping[str, File]:
         """What was copied into a container, by path."""
         return self._container(container_id).files

@@ -173,6 +173,9 @@ class Engine(Protocol):
     def copy_in(self, container_id: str, files: Iterable[File]) -> None:
         """Write files, making their parent folders; owner root."""
 
+    def copy_out(self, container_id: str, path: str) -> bytes:
+        """The content of one file, whether the container runs or not. Raises NotFound."""
+
     def logs(self, container_id: str, tail: int | None = None) -> str: ...
 
     def follow_logs(self, container_id: str) -> Iterator[str]:

@@ -14,23 +14,26 @@ from labs.errors import EnvironmentProblem
 # Private, because Tailscale's client trusts plain HTTP only there, and far from 100.64.0.0/10, the overlay.
 # Docker's own pools (172.17-31, 192.168) are left to Docker; the low half of 10/8 to people's networks.
 _POOL = IPv4Network("10.128.0.0/9")
+# Public to everybody's rules (an exit node forwards it), and nobody's: RFC 2544 set it aside for benchmarks.
+_PUBLIC_POOL = IPv4Network("198.18.0.0/15")
 _LENGTH = 24
 _ROUTES = Path("/proc/net/route")
 
 
-def allocate(taken: Iterable[IPv4Network], choose: random.Random) -> IPv4Network:
-    """A free /24. Random, so that labs started at the same moment seldom want the same one.
+def allocate(taken: Iterable[IPv4Network], choose: random.Random, *, public: bool = False) -> IPv4Network:
+    """A free /24, private unless `public`. Random, so that labs started at the same moment seldom want the same one.
 
     Raises EnvironmentProblem when the pool is exhausted.
     """
-    used = [network for network in taken if network.overlaps(_POOL)]
-    total = 1 << (_LENGTH - _POOL.prefixlen)
+    pool = _PUBLIC_POOL if public else _POOL
+    used = [network for network in taken if network.overlaps(pool)]
+    total = 1 << (_LENGTH - pool.prefixlen)
     start = choose.randrange(total)
     for step in range(total):
-        candidate = IPv4Network((int(_POOL.network_address) + ((start + step) % total << (32 - _LENGTH)), _LENGTH))
+        candidate = IPv4Network((int(pool.network_address) + ((start + step) % total << (32 - _LENGTH)), _LENGTH))
         if not any(candidate.overlaps(network) for network in used):
             return candidate
-    raise EnvironmentProblem(f"No free /{_LENGTH} is left in {_POOL}", hint="inv list, and inv down what is not needed")
+    raise EnvironmentProblem(f"No free /{_LENGTH} is left in {pool}", hint="inv list, and inv down what is not needed")
 
 
 def host_routes(table: str | None = None) -> tuple[IPv4Network, ...]:

@@ -17,6 +17,8 @@ from labs.model import Product, Ready, Role
 from labs.timing import Clock
 from labs.words import nearest
 
+WEB = "-web"  # what the name of a peer's web server ends in
+
 
 @dataclass(frozen=True, slots=True)
 class Member:

@@ -20,6 +20,7 @@ from labs.words import nearest
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
 _CLIENT_VARIABLES = {Product.HEADSCALE: "TAILSCALE_IMAGE", Product.NETBIRD: "NETBIRD_IMAGE"}
 _TOOLBOX_VARIABLE = "TOOLBOX_IMAGE"
+_DNS_VARIABLE = "COREDNS_IMAGE"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Plan:
     def toolbox_image(self) -> str:
         return self.images[_TOOLBOX_VARIABLE]
 
+    @property
+    def dns_image(self) -> str:
+        return self.images[_DNS_VARIABLE]
+
     @cached_property
     def owner(self) -> str:
         """Tells this checkout's labs from another's."""
@@ -87,11 +92,12 @@ class Plan:
 
 
 def image_variables(topology: str, inventory: Inventory) -> tuple[str, ...]:
-    """The image variables a lab needs: its services', its clients' if it has peers, the toolbox if it has hosts."""
+    """The image variables a lab needs: its services', its clients' if it has peers, and its hosts'."""
     needs = compose.needs(topology_folder(topology))
     names = [name for name in needs.variables if name.endswith("_IMAGE")]
     names += [_CLIENT_VARIABLES[needs.product]] if inventory.peers else []
-    names += [_TOOLBOX_VARIABLE] if inventory.hosts else []
+    names += [_TOOLBOX_VARIABLE] if inventory.needs_toolbox else []
+    names += [_DNS_VARIABLE] if any(host.serves == "dns" for host in inventory.hosts) else []
     return tuple(names)
 
 
@@ -105,6 +111,11 @@ def topology_folder(name: str) -> Path:
     if name not in topologies():
         raise UsageError(f"There is no topology called {name}", hint=nearest(name, topologies()))
     return resources.path("compose") / name
+
+
+def product_of(topology: str) -> Product:
+    """Which product a topology runs. Raises UsageError."""
+    return compose.needs(topology_folder(topology)).product
 
 
 def checked_name(name: str) -> str:

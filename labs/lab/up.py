@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar
 
-from labs.controlplanes import Context, ControlPlane, Machine, control_plane
+from labs.controlplanes import Context, ControlPlane, Machine, control_plane, service_environment
 from labs.controlplanes.ready import serves
 from labs.engine import Engine, NetworkInfo
 from labs.engine.waiting import wait_inside
@@ -26,17 +26,29 @@ from labs.journal import Journal
 from labs.lab import labels
 from labs.lab.addresses import allocate, host_routes
 from labs.lab.files import LabFiles
-from labs.lab.lab import Lab, find, format_ready
+from labs.lab.lab import WEB, Lab, find, format_ready
 from labs.lab.plan import Plan
 from labs.lab.removal import remove
-from labs.model import Attachment, Container, Host, Network, Peer, Product, Ready, Role, Service, Topology
+from labs.lab.transit import route_out
+from labs.model import Attachment, Container, File, Host, Lan, Network, Peer, Product, Ready, Role, Service, Topology
 from labs.timing import HOST_READY_S, PEERS_LISTED_S, SERVICE_READY_S, SystemClock, until
 
 # More than the machine has cores: nearly all of the time is spent waiting for the engine and the products.
 _WORKERS = 16
 _LIFETIME = timedelta(days=1)
 _ABANDON_POLL_S = 0.2
-_SERVES_HTTP = "wget -q -O /dev/null http://127.0.0.1/"
+_UPPER_HALF = 128
+# One web server for each port, or none; the container lives until it is removed.
+_SERVE = 'for port; do httpd -p "$port" -h /srv/www || exit 1; done; trap "exit 0" TERM; sleep 2147483647 & wait'
+_COREFILE = "/etc/coredns/Corefile"
+_CORE = """. {{
+  hosts {{
+    {records}
+  }}
+  errors
+  log
+}}
+"""
 
 _Result = TypeVar("_Result")
 
@@ -94,6 +106,8 @@ class _Run:
     run_id: str = field(default_factory=lambda: secrets.token_hex(4))
     networks: dict[str, NetworkInfo] = field(default_factory=dict)
     tasks: list[Future[Any]] = field(default_factory=list)
+    services: tuple[str, ...] = ()
+    tuned_environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="up")
@@ -105,7 +119,9 @@ class _Run:
         self.files.create()
         journal = Journal(self.clock.now, self.files.journal)
         topology = self._allocate()
+        self.services = tuple(service.name for service in topology.services)
         peers, hosts = self.plan.inventory.peers, self.plan.inventory.hosts
+        self.tuned_environment = service_environment(topology.product, self.plan.inventory.settings)
         services = {service.name: self._go(self._service, service, topology) for service in topology.services}
         driver = self.drive(topology.product, self._context(journal, {}))
         # The service with the API is enough for this: the others come up meanwhile, and _finish waits for all.
@@ -138,19 +154,20 @@ class _Run:
         """Give every network a prefix of its own, the control plane's first: its configuration names addresses."""
         subnets = {name: self._network(name) for name in self.plan.control_networks}
         topology = self.plan.topology(subnets)
-        for name in self.plan.inventory.networks:
-            self._network(name)
+        for lan in self.plan.inventory.networks:
+            self._network(lan.name, public=lan.public, transit=lan.transit)
         for name in topology.volumes:
             self.engine.create_volume(self._engine_name(name), self._labels(name))
         return topology
 
-    def _network(self, name: str) -> IPv4Network:
+    def _network(self, name: str, *, public: bool = False, transit: bool = False) -> IPv4Network:
         """Another lab may take the same prefix between looking and asking; the engine decides who was first."""
         taken = [subnet for network in self.engine.networks() for subnet in network.subnets] + list(host_routes())
         while True:
-            subnet = allocate(taken, random.SystemRandom())
+            subnet = allocate(taken, random.SystemRandom(), public=public)
+            network = Network(name, subnet, transit)
             try:
-                made = self.engine.create_network(Network(name, subnet), self._engine_name(name), self._labels(name))
+                made = self.engine.create_network(network, self._engine_name(name), self._labels(name))
             except AddressInUse:
                 taken.append(subnet)
                 continue
@@ -159,6 +176,12 @@ class _Run:
 
     def _service(self, service: Service, topology: Topology) -> Machine:
         spec = service.container
+        places = tuple(
+            place if place.address else replace(self._place(service.name, place.network), aliases=place.aliases)
+            for place in spec.attachments
+        )
+        tuned = self.tuned_environment.get(service.name, {})
+        spec = replace(spec, attachments=places, environment={**spec.environment, **tuned})
         marks = {
             labels.ROLE: Role.SERVICE,
             labels.READY: format_ready(service.ready),
@@ -183,31 +206,105 @@ class _Run:
         plane.result().add_user(user)
 
     def _peer(self, peer: Peer, driver: ControlPlane, plane: Future[ControlPlane], user: Future[None]) -> None:
-        spec = driver.peer_container(peer, self.plan.client_image)
-        places = tuple(Attachment(name) for name in (self.plan.control, *peer.networks))
+        spec = driver.peer_container(peer, self.plan.client_image, self.plan.inventory.settings)
+        places = tuple(self._place(peer.name, network) for network in (self.plan.control, *peer.networks))
         machine = self._start(replace(spec, attachments=places), {labels.ROLE: Role.PEER, labels.USER: peer.user})
+        self._route_out(machine, peer.networks)
+        if peer.ports:
+            self._web_server(f"{peer.name}{WEB}", peer.ports, shares_network_of=machine.container_id)
         driver.wait_for_daemon(machine)
+        if not peer.joins:
+            self._say(peer.name, "waits to join")
+            return
         user.result()
         plane.result().join(peer, machine)
         self._say(peer.name, "joined")
 
     def _host(self, host: Host) -> None:
-        address = self.networks[host.network].subnets[0][host.offset]
+        networks = tuple(network for network, _ in host.places)
+        if host.serves == "dns":
+            machine = self._dns_server(host)
+        else:
+            ports = host.ports if host.serves == "http" else ()
+            machine = self._web_server(host.name, ports, attachments=self._places(host), role=Role.HOST, host=host)
+        self._route_out(machine, networks)
+        self._say(host.name, f"serves {host.serves}" if host.serves else "runs")
+
+    def _web_server(
+        self,
+        name: str,
+        ports: tuple[int, ...],
+        *,
+        attachments: tuple[Attachment, ...] = (),
+        shares_network_of: str | None = None,
+        role: Role = Role.HELPER,
+        host: Host | None = None,
+    ) -> Machine:
+        """A plain machine from the toolbox image, or a web server in a peer's network namespace."""
+        transit = any(lan.transit and lan.name in {place.network for place in attachments} for lan in self._lans)
+        spec = Container(
+            name=name,
+            image=self.plan.toolbox_image,
+            command=("sh", "-c", _SERVE, "httpd", *map(str, ports)),
+            attachments=attachments,
+            shares_network_of=shares_network_of,
+            cap_drop=("ALL",),
+            # Only what stands on transit networks has routes to set.
+            cap_add=("NET_ADMIN",) if transit else (),
+            sysctls={"net.ipv4.ip_forward": "1"} if host and host.forwards else {},
+            security_opt=("no-new-privileges",),
+        )
+        machine = self._start(spec, {labels.ROLE: role, labels.SERVES: "http" if ports else ""})
+        if ports:
+            what = f"The web server of {name}"
+            test = " && ".join(f"wget -q -O /dev/null http://127.0.0.1:{port}/" for port in ports)
+            wait_inside(self.engine, machine.container_id, test, what=what, where=name, timeout_s=HOST_READY_S)
+        return machine
+
+    def _dns_server(self, host: Host) -> Machine:
+        records = [f"{self._address_of(target)} {name}" for name, target in host.records]
         spec = Container(
             name=host.name,
-            image=self.plan.toolbox_image,
-            hostname=host.name,
-            attachments=(Attachment(host.network, address),),
+            image=self.plan.dns_image,
+            command=("-conf", _COREFILE),
+            files=(File(_COREFILE, _CORE.format(records="\n    ".join(records)).encode()),),
+            attachments=self._places(host),
             cap_drop=("ALL",),
             security_opt=("no-new-privileges",),
         )
-        machine = self._start(spec, {labels.ROLE: Role.HOST, labels.SERVES: host.serves or ""})
-        if host.serves:
-            what = f"The web server of {host.name}"
-            wait_inside(
-                self.engine, machine.container_id, _SERVES_HTTP, what=what, where=host.name, timeout_s=HOST_READY_S
-            )
-        self._say(host.name, f"serves {host.serves}" if host.serves else "runs")
+        machine = self._start(spec, {labels.ROLE: Role.HOST, labels.SERVES: "dns"})
+        until(
+            self.clock,
+            lambda: self.engine.logs(machine.container_id),
+            lambda log: "CoreDNS-" in log,
+            what=f"The DNS server of {host.name}",
+            timeout_s=HOST_READY_S,
+            where=host.name,
+        )
+        return machine
+
+    @property
+    def _lans(self) -> tuple[Lan, ...]:
+        return self.plan.inventory.networks
+
+    def _address_of(self, host: str) -> IPv4Address:
+        """Where a host stands on its first network; known before it runs."""
+        network, offset = next(other.places[0] for other in self.plan.inventory.hosts if other.name == host)
+        return self.networks[network].subnets[0][offset]
+
+    def _places(self, host: Host) -> tuple[Attachment, ...]:
+        return tuple(Attachment(name, self.networks[name].subnets[0][offset]) for name, offset in host.places)
+
+    def _place(self, name: str, network: str) -> Attachment:
+        """A fixed address in the network's upper half, so that a restart does not change it."""
+        inventory = self.plan.inventory
+        members = (*self.services, *(peer.name for peer in inventory.peers))
+        address = self.networks[network].subnets[0][_UPPER_HALF + members.index(name)]
+        return Attachment(network, address)
+
+    def _route_out(self, machine: Machine, networks: Iterable[str]) -> None:
+        prefixes = {name: network.subnets[0] for name, network in self.networks.items()}
+        route_out(self.engine, machine, networks, self.plan.inventory, prefixes)
 
     def _start(self, spec: Container, marks: Mapping[str, str], volumes: Iterable[str] = ()) -> Machine:
         self.clock.wait(0)
@@ -218,12 +315,12 @@ class _Run:
         self.clock.wait(0)
         self.engine.start(container_id)
         lab_names = {network.name: name for name, network in self.networks.items()}
-        found = self.engine.inspect(container_id).addresses
+        found = {} if spec.shares_network_of else self.engine.inspect(container_id).addresses
         self.clock.wait(0)
         return Machine(spec.name, container_id, {lab_names[name]: address for name, address in found.items()})
 
     def _peers_listed(self, plane: ControlPlane) -> None:
-        expected = {peer.name for peer in self.plan.inventory.peers}
+        expected = {peer.name for peer in self.plan.inventory.peers if peer.joins}
         until(
             self.clock,
             lambda: {peer.name for peer in plane.listed() if peer.online},

@@ -29,6 +29,10 @@ class Layer(StrEnum):
     TUNNEL = "tunnel"
     ROUTE = "route on the peer"
     FIREWALL = "firewall"
+    POLICY = "policy"
+    NAME = "name"
+    DOCKER_NAME = "name (Docker's resolver)"
+    PATH = "path"
     TARGET = "target"
     PROBE = "probe"
 
@@ -40,6 +44,14 @@ class Diagnosis(_Model):
     seen: str
 
 
+class Observation(_Model):
+    """The answer to a scenario's question: whether what it asks came about, and after how long."""
+
+    question: str
+    answer: bool
+    took_s: float
+
+
 class StepResult(_Model):
     """One step: `took_s` until its outcome was known; `evidence` from both ends, as short sentences."""
 
@@ -49,6 +61,7 @@ class StepResult(_Model):
     took_s: float
     evidence: tuple[str, ...] = ()
     diagnosis: Diagnosis | None = None
+    observation: Observation | None = None
 
 
 class JournalEntry(_Model):

@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from labs.model import Host, Inventory, Peer
-from labs.scenario.schema import Action, Expect, ScenarioSpec
+from labs.controlplanes import lacks
+from labs.model import Host, Inventory, Lan, Peer, Product, Settings
+from labs.scenario import verbs
+from labs.scenario.fields import Kind, Refers
+from labs.scenario.schema import ScenarioSpec
+from labs.scenario.verbs import Expect, Observe, Verb
 from labs.words import nearest
 from labs.yamlsource import KeyPath, Source, load, parse, validated
 
 SUFFIX = ".scenario.yaml"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scenario:
     """One scenario file: its name without folder and suffix, and what it says."""
 
     name: str
     spec: ScenarioSpec
 
-    @property
+    @cached_property
     def inventory(self) -> Inventory:
-        peers = (Peer(name, peer.user, peer.networks) for name, peer in self.spec.peers.items())
-        hosts = (
-            Host(name, network, offset, host.serves)
-            for name, host in self.spec.hosts.items()
-            for network, offset in host.networks.items()
+        spec = self.spec
+        lans = (Lan(name, lan.kind == "public", lan.gateway) for name, lan in spec.networks.items())
+        peers = (
+            Peer(name, peer.user, peer.networks, peer.serves, peer.joins == "at-once")
+            for name, peer in spec.peers.items()
         )
-        return Inventory(tuple(self.spec.networks), tuple(peers), tuple(hosts))
+        hosts = (
+            Host(
+                name,
+                tuple(host.networks.items()),
+                host.serves,
+                host.ports,
+                host.forwards,
+                tuple(host.records.items()),
+            )
+            for name, host in spec.hosts.items()
+        )
+        settings = Settings(spec.settings.headscale.failover_probe, spec.settings.netbird.lazy_connections)
+        return Inventory(tuple(lans), tuple(peers), tuple(hosts), settings)
+
+    def topology(self, product: Product) -> str:
+        """The topology this runs on: the one it names, else the product's own."""
+        return self.spec.topology.get(product, str(product))
+
+    def not_applicable(self, product: Product) -> str:
+        """Why the scenario says nothing about a product, as the first ability it lacks; empty when it applies."""
+        missing = lacks(product)
+        needed = (step.action.needs() for step in self.spec.steps)
+        return next((missing[ability] for ability in needed if ability and ability in missing), "")
 
 
 def read(path: Path) -> Scenario:
@@ -45,10 +73,53 @@ def read_text(text: str, name: str) -> Scenario:
 def _checked(source: Source, name: str) -> Scenario:
     spec = validated(source, ScenarioSpec)
     _check_members(source, spec)
-    for number, step in enumerate(spec.steps):
-        _check_step(source, spec, ("steps", number, step.verb), step.action)
+    names = _names(spec)
+    for path, action in _actions(spec):
+        _check_references(source, names, path, action)
+        if isinstance(action, Expect):
+            _check_expect(source, spec, path, action)
+        if isinstance(action, (verbs.PublishRoute, verbs.WithdrawRoute)):
+            _check_stands_on(source, spec, path, action.via, action.network)
+        if isinstance(action, verbs.AdvertiseRoutes):
+            for network in action.networks:
+                _check_stands_on(source, spec, path, action.via, network)
+        if isinstance(action, verbs.Join) and spec.peers[action.peer].joins != "later":
+            hint = f"peers: {{{action.peer}: {{joins: later}}}}"
+            raise source.problem(f"{action.peer} has joined at the start", (*path, "peer"), hint=hint)
+        if isinstance(action, verbs.SplitDns) and spec.hosts[action.server].serves != "dns":
+            hint = f"hosts: {{{action.server}: {{serves: dns}}}}"
+            raise source.problem(f"{action.server} answers no DNS", (*path, "server"), hint=hint)
     _check_negatives(source, spec)
+    _check_questions(source, spec)
     return Scenario(name.removesuffix(SUFFIX), spec)
+
+
+def _actions(spec: ScenarioSpec) -> Iterator[tuple[KeyPath, Verb]]:
+    """Every step's verb with its place; what an observe asks counts as one of its own."""
+    for number, step in enumerate(spec.steps):
+        path: KeyPath = ("steps", number, step.verb)
+        yield path, step.action
+        if isinstance(step.action, Observe):
+            (field,) = step.action.model_fields_set - {"question"}
+            yield (*path, field.replace("_", "-")), step.action.expectation
+
+
+def _names(spec: ScenarioSpec) -> Mapping[Kind, tuple[str, ...]]:
+    """Everything that a step can name, by kind."""
+    done = [step.action for step in spec.steps]
+    users = tuple(dict.fromkeys(peer.user for peer in spec.peers.values()))
+    groups = tuple(action.name for action in done if isinstance(action, verbs.SetGroup))
+    return {
+        Kind.NETWORK: tuple(spec.networks),
+        Kind.PEER: tuple(spec.peers),
+        Kind.HOST: tuple(spec.hosts),
+        Kind.MACHINE: (*spec.peers, *spec.hosts),
+        Kind.USER: users,
+        Kind.SUBJECT: (*users, *groups),
+        Kind.PART: (*verbs.SERVICE_PARTS, *spec.peers),
+        Kind.RESOURCE: tuple(action.name for action in done if isinstance(action, verbs.AddResource)),
+        Kind.KEY: tuple(action.name for action in done if isinstance(action, verbs.MakeKey)),
+    }
 
 
 def _check_members(source: Source, spec: ScenarioSpec) -> None:
@@ -57,58 +128,128 @@ def _check_members(source: Source, spec: ScenarioSpec) -> None:
     for name, peer in spec.peers.items():
         for number, network in enumerate(peer.networks):
             _known(source, ("peers", name, "networks", number), network, spec.networks, "network")
+    _check_hosts(source, spec)
+    for name, network_spec in spec.networks.items():
+        if network_spec.gateway is not None:
+            _check_gateway(source, spec, name, network_spec.gateway)
+
+
+def _check_hosts(source: Source, spec: ScenarioSpec) -> None:
+    places = set()
     for name, host in spec.hosts.items():
-        for network in host.networks:
+        for network, offset in host.networks.items():
             _known(source, ("hosts", name, "networks", network), network, spec.networks, "network")
-    places = [(network, offset) for host in spec.hosts.values() for network, offset in host.networks.items()]
-    if len(places) != len(set(places)):
-        raise source.problem("Two hosts have the same address", ("hosts",))
+            if (network, offset) in places:
+                raise source.problem("Two hosts have the same address", ("hosts", name, "networks", network))
+            places.add((network, offset))
+        for record, target in host.records.items():
+            _known(source, ("hosts", name, "records", record), target, spec.hosts, "host")
 
 
-def _check_step(source: Source, spec: ScenarioSpec, path: KeyPath, action: Action) -> None:
-    if isinstance(action, Expect):
-        _check_expect(source, spec, path, action)
-        return
-    _known(source, (*path, "network"), action.network, spec.networks, "network")
-    _known(source, (*path, "via"), action.via, spec.peers, "peer")
-    if action.network not in spec.peers[action.via].networks:
-        raise source.problem(
-            f"{action.via} does not stand on {action.network}",
-            (*path, "via"),
-            hint=f"peers: {{{action.via}: {{networks: [{action.network}]}}}}",
-        )
-    for number, consumer in enumerate(getattr(action, "consumers", ())):
-        _known(source, (*path, "for", number), consumer, spec.peers, "peer")
+def _check_gateway(source: Source, spec: ScenarioSpec, network: str, gateway: str) -> None:
+    path = ("networks", network, "gateway")
+    _known(source, path, gateway, spec.hosts, "host")
+    if not spec.hosts[gateway].forwards:
+        raise source.problem(f"{gateway} forwards nothing", path, hint=f"hosts: {{{gateway}: {{forwards: true}}}}")
+    if network not in spec.hosts[gateway].networks:
+        hint = f"hosts: {{{gateway}: {{networks: {{{network}: .2}}}}}}"
+        raise source.problem(f"{gateway} does not stand on {network}", path, hint=hint)
+
+
+def _check_references(source: Source, names: Mapping[Kind, tuple[str, ...]], path: KeyPath, action: Verb) -> None:
+    """Every field that refers to something refers to something that the file has."""
+    for field, info in type(action).model_fields.items():
+        key = info.alias or field
+        value = getattr(action, field)
+        for kind in _kinds(info.annotation, info.metadata):
+            if isinstance(value, tuple):
+                for number, name in enumerate(value):
+                    _known(source, (*path, key, number), name, names[kind], kind)
+            elif value is not None and value != "nothing":
+                _known(source, (*path, key), value, names[kind], kind)
+
+
+def _kinds(annotation: Any, metadata: Iterable[Any]) -> Iterator[Kind]:
+    """The marks of a field, wherever its type nests them."""
+    yield from (mark.to for mark in metadata if isinstance(mark, Refers))
+    yield from _marked(annotation)
+
+
+def _marked(annotation: Any) -> Iterator[Kind]:
+    yield from (mark.to for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, Refers))
+    for part in getattr(annotation, "__args__", ()):
+        yield from _marked(part)
+
+
+def _check_stands_on(source: Source, spec: ScenarioSpec, path: KeyPath, peer: str, network: str) -> None:
+    if network not in spec.peers[peer].networks:
+        hint = f"peers: {{{peer}: {{networks: [{network}]}}}}"
+        raise source.problem(f"{peer} does not stand on {network}", (*path, "via"), hint=hint)
 
 
 def _check_expect(source: Source, spec: ScenarioSpec, path: KeyPath, expect: Expect) -> None:
-    _known(source, (*path, "from"), expect.source, spec.peers, "peer")
-    _known(source, (*path, "to"), expect.target, spec.hosts, "host")
-    host = spec.hosts[expect.target]
-    if host.serves is None:
-        hint = f"hosts: {{{expect.target}: {{serves: http}}}}"
-        raise source.problem(f"{expect.target} serves nothing that could be reached", (*path, "to"), hint=hint)
-    if shared := set(host.networks) & set(spec.peers[expect.source].networks):
+    if expect.by != "ping":
+        _check_serves(source, spec, path, expect)
+    on = _networks(spec, expect.target) & set(spec.peers[expect.source].networks)
+    if on and expect.over == "overlay":
         raise source.problem(
-            f"{expect.source} stands on {shared.pop()} itself, so reaching {expect.target} proves nothing",
+            f"{expect.source} stands on {on.pop()} itself, so reaching {expect.target} proves nothing",
             (*path, "from"),
+            hint="over: lan says that this is meant",
         )
-    if expect.seen_as:
-        _known(source, (*path, "seen-as"), expect.seen_as, spec.peers, "peer")
+    if not on and expect.over == "lan":
+        raise source.problem(f"{expect.source} and {expect.target} share no LAN", (*path, "over"))
+
+
+def _check_serves(source: Source, spec: ScenarioSpec, path: KeyPath, expect: Expect) -> None:
+    """A negative that meets no server would hold for ever."""
+    if expect.target in spec.peers:
+        ports, hint = spec.peers[expect.target].serves, f"peers: {{{expect.target}: {{serves: [{expect.port}]}}}}"
+    else:
+        host = spec.hosts[expect.target]
+        ports = host.ports if host.serves == "http" else ()
+        hint = f"hosts: {{{expect.target}: {{serves: http}}}}"
+    if not ports:
+        raise source.problem(f"{expect.target} serves nothing that could be reached", (*path, "to"), hint=hint)
+    if expect.port not in ports:
+        served = ", ".join(map(str, ports))
+        what = f"{expect.target} serves nothing on port {expect.port}"
+        raise source.problem(what, (*path, "port"), why=f"only on {served}")
+
+
+def _networks(spec: ScenarioSpec, machine: str) -> set[str]:
+    if machine in spec.peers:
+        return set()  # a peer is reached at its overlay address, wherever it stands
+    return set(spec.hosts[machine].networks)
 
 
 def _check_negatives(source: Source, spec: ScenarioSpec) -> None:
     """A negative means something only where the same probe succeeds elsewhere in the file."""
-    expects = [(n, step.action) for n, step in enumerate(spec.steps) if isinstance(step.action, Expect)]
-    proved = {(expect.source, expect.target) for _, expect in expects if expect.reachable}
-    for number, expect in expects:
-        if not expect.reachable and (expect.source, expect.target) not in proved:
+    expects = [(path, action) for path, action in _actions(spec) if isinstance(action, Expect)]
+    asserted = {path for path, _ in expects if "observe" not in path}
+    proved = {_probe(expect) for path, expect in expects if expect.reachable and path in asserted}
+    for path, expect in expects:
+        if not expect.reachable and path in asserted and _probe(expect) not in proved:
             raise source.problem(
                 f"Nothing shows that {expect.source} could reach {expect.target} at all",
-                ("steps", number, "expect"),
+                path,
                 why="a negative is proved by the same probe succeeding elsewhere in the file",
                 hint=f"add a step: expect: {{from: {expect.source}, to: {expect.target}, reachable: true}}",
             )
+
+
+def _probe(expect: Expect) -> tuple[str, str, str, int]:
+    return expect.source, expect.target, expect.by, expect.port
+
+
+def _check_questions(source: Source, spec: ScenarioSpec) -> None:
+    asked: set[str] = set()
+    for number, step in enumerate(spec.steps):
+        if isinstance(step.action, Observe):
+            if step.action.question in asked:
+                path = ("steps", number, "observe", "question")
+                raise source.problem(f"{step.action.question} is asked twice", path, hint="a question has one answer")
+            asked.add(step.action.question)
 
 
 def _known(source: Source, path: KeyPath, name: str, valid: Iterable[str], kind: str) -> None:

@@ -9,9 +9,10 @@ from labs.errors import LabsError, ProbeProblem
 from labs.journal import burden
 from labs.lab import Lab
 from labs.results import Diagnosis, JournalEntry, Layer, Outcome, ScenarioResult, StepResult
+from labs.scenario.diagnosis import StepFailed
 from labs.scenario.loader import Scenario
 from labs.scenario.schema import Step
-from labs.scenario.steps import Actor, StepFailed
+from labs.scenario.steps import Actor
 
 OnStep = Callable[[StepResult], None]
 
@@ -49,7 +50,7 @@ def _run_step(actor: Actor, number: int, step: Step) -> StepResult:
     begin_s = actor.lab.clock.now()
     diagnosis = None
     try:
-        outcome, evidence = Outcome.PASSED, actor.do(step.action)
+        outcome, evidence = Outcome.PASSED, actor.carry_out(step.action)
     except StepFailed as failure:
         outcome, evidence, diagnosis = Outcome.FAILED, failure.evidence, failure.diagnosis
     except ProbeProblem as problem:
@@ -64,6 +65,7 @@ def _run_step(actor: Actor, number: int, step: Step) -> StepResult:
         took_s=round(actor.lab.clock.now() - begin_s, 3),
         evidence=evidence,
         diagnosis=diagnosis,
+        observation=actor.observation,
     )
 
 

@@ -1,105 +1,74 @@
-"""What a scenario file may say: pydantic models of the YAML, and the duration and offset words in it."""
+"""What a whole scenario file may say: who takes part, what the lab must be like, and the steps."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
-_OFFSET = re.compile(r"\.(\d{1,3})")
-
-
-def _duration_s(text: object) -> object:
-    """'10s', '500ms' or '2m' in seconds."""
-    found = _DURATION.fullmatch(str(text))
-    if not found:
-        raise ValueError("a duration is a number and a unit, as in 10s, 500ms or 2m")
-    return float(found[1]) * _UNITS_S[found[2]]
-
-
-def _offset(text: object) -> object:
-    """'.10' as the host's place in its network."""
-    found = _OFFSET.fullmatch(str(text))
-    if not found or not 2 <= int(found[1]) <= 126:
-        raise ValueError("a host's address is its place in the network, .2 to .126; the rest is the engine's")
-    return int(found[1])
-
-
-def _name(text: str) -> str:
-    """A name that can be part of a host name everywhere."""
-    if not _NAME.fullmatch(text):
-        raise ValueError("a name is lower-case letters, digits and hyphens, a letter first, at most 30 characters")
-    return text
-
-
-Duration = Annotated[
-    float, BeforeValidator(_duration_s), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})
-]
-Offset = Annotated[
-    int,
-    BeforeValidator(_offset),
-    # An editor's YAML reads .10 as a number.
-    WithJsonSchema({"type": ["number", "string"], "description": "place in the network, .2 to .126"}),
-]
-Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=lambda name: name.replace("_", "-"))
+from labs.model import Product
+from labs.scenario import verbs
+from labs.scenario.fields import Domain, Duration, Model, Name, Offset, TcpPort
+from labs.scenario.verbs import Verb
 
 
 class NetworkSpec(Model):
-    """A LAN; its prefix is the lab's choice."""
+    """A LAN; its prefix is the lab's choice. `kind: public` stands for the internet, which exits forward to.
+
+    `gateway` is the host that leads out of it.
+    """
+
+    kind: Literal["private", "public"] = "private"
+    gateway: Name | None = None
 
 
 class PeerSpec(Model):
-    """A machine that runs the product's client. `networks` are the LANs it stands on."""
+    """A machine that runs the product's client. `networks` are the LANs it stands on, `serves` the TCP ports on
+    which a web server answers there; with `joins: later` a join step enrols it."""
 
     user: Name
     networks: tuple[Name, ...] = ()
+    serves: tuple[TcpPort, ...] = ()
+    joins: Literal["at-once", "later"] = "at-once"
 
 
 class HostSpec(Model):
-    """A machine without an agent, at a place in one network."""
+    """A machine without an agent, at a place in one network; a gateway (`forwards`) stands in several."""
 
-    networks: Annotated[dict[Name, Offset], Field(min_length=1, max_length=1)]
-    serves: Literal["http"] | None = None
-
-
-class Expect(Model):
-    """What one peer can reach. It comes about `within` that time; a negative then holds for `holds`."""
-
-    source: Annotated[Name, Field(alias="from")]
-    target: Annotated[Name, Field(alias="to")]
-    reachable: bool
-    seen_as: Name | None = None
-    within: Duration = 0.0
-    holds: Duration | None = None
+    networks: Annotated[dict[Name, Offset], Field(min_length=1)]
+    serves: Literal["http", "dns"] | None = None
+    ports: tuple[TcpPort, ...] = (80,)
+    records: Annotated[dict[Domain, Name], Field(default_factory=dict)]
+    forwards: bool = False
 
     @model_validator(mode="after")
-    def _coherent(self) -> Expect:
-        if self.seen_as and not self.reachable:
-            raise ValueError("seen-as says whom the server saw calling, so it needs reachable: true")
-        if self.holds is not None and self.reachable:
-            raise ValueError("holds is for a negative, which has to hold for a time")
+    def _coherent(self) -> HostSpec:
+        if self.records and self.serves != "dns":
+            raise ValueError("records are what a DNS server answers, so they need serves: dns")
+        if len(self.networks) > 1 and not self.forwards:
+            raise ValueError("a host stands in one network, unless it forwards between them")
+        if "ports" in self.model_fields_set and self.serves != "http":
+            raise ValueError("ports are where a web server answers, so they need serves: http")
         return self
 
 
-class PublishRoute(Model):
-    """A LAN becomes reachable through a router, for these peers."""
+class HeadscaleSettings(Model):
+    """`failover-probe` is how often the server probes routers that stand by for each other (default 10s)."""
 
-    network: Name
-    via: Name
-    consumers: Annotated[tuple[Name, ...], Field(alias="for", min_length=1)]
+    failover_probe: Annotated[Duration, Field(ge=2)] | None = None
 
 
-class WithdrawRoute(Model):
-    network: Name
-    via: Name
+class NetBirdSettings(Model):
+    """`lazy-connections: false` makes peers connect before there is traffic, and keep it up."""
+
+    lazy_connections: bool | None = None
+
+
+class SettingsSpec(Model):
+    """What the lab sets otherwise than the product does by itself."""
+
+    headscale: HeadscaleSettings = HeadscaleSettings()
+    netbird: NetBirdSettings = NetBirdSettings()
 
 
 def _plain(value: object) -> str:
@@ -107,18 +76,63 @@ def _plain(value: object) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}s"
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, dict):
+        return "(" + _said(value) + ")"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
 
 
-Action = Expect | PublishRoute | WithdrawRoute
+def _said(arguments: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {_plain(value)}" for key, value in arguments.items())
 
 
 class Step(Model):
     """One verb with its arguments."""
 
-    expect: Expect | None = None
-    publish_route: PublishRoute | None = None
-    withdraw_route: WithdrawRoute | None = None
+    expect: verbs.Expect | None = None
+    expect_name: verbs.ExpectName | None = None
+    expect_path: verbs.ExpectPath | None = None
+    expect_route: verbs.ExpectRoute | None = None
+    expect_exit: verbs.ExpectExit | None = None
+    expect_peer: verbs.ExpectPeer | None = None
+    expect_event: verbs.ExpectEvent | None = None
+    observe: verbs.Observe | None = None
+    publish_route: verbs.PublishRoute | None = None
+    withdraw_route: verbs.WithdrawRoute | None = None
+    advertise_routes: verbs.AdvertiseRoutes | None = None
+    approve_routes: verbs.ApproveRoutes | None = None
+    accept_routes: verbs.AcceptRoutes | None = None
+    auto_approve: verbs.AutoApprove | None = None
+    add_resource: verbs.AddResource | None = None
+    allow_resource: verbs.AllowResource | None = None
+    remove_resource: verbs.RemoveResource | None = None
+    offer_exit: verbs.OfferExit | None = None
+    withdraw_exit: verbs.WithdrawExit | None = None
+    choose_exit: verbs.ChooseExit | None = None
+    leave_exit: verbs.LeaveExit | None = None
+    set_record: verbs.SetRecord | None = None
+    remove_record: verbs.RemoveRecord | None = None
+    split_dns: verbs.SplitDns | None = None
+    drop_split_dns: verbs.DropSplitDns | None = None
+    deny_all: verbs.DenyAll | None = None
+    allow: verbs.Allow | None = None
+    revoke: verbs.Revoke | None = None
+    allow_exit: verbs.AllowExit | None = None
+    set_group: verbs.SetGroup | None = None
+    make_key: verbs.MakeKey | None = None
+    join: verbs.Join | None = None
+    remove_peer: verbs.RemovePeer | None = None
+    rename_peer: verbs.RenamePeer | None = None
+    expire_peer: verbs.ExpirePeer | None = None
+    stop: verbs.Stop | None = None
+    start: verbs.Start | None = None
+    restart: verbs.Restart | None = None
+    pause: verbs.Pause | None = None
+    resume: verbs.Resume | None = None
+    cut: verbs.Cut | None = None
+    partition: verbs.Partition | None = None
+    heal: verbs.Heal | None = None
 
     @model_validator(mode="after")
     def _one_verb(self) -> Step:
@@ -134,22 +148,25 @@ class Step(Model):
     @property
     def text(self) -> str:
         """The step as the file writes it."""
-        said = self.action.model_dump(by_alias=True, exclude_unset=True)
-        return f"{self.verb}: " + ", ".join(f"{key} {_plain(value)}" for key, value in said.items())
+        said = _said(self.action.model_dump(by_alias=True, exclude_unset=True))
+        return f"{self.verb}: {said}" if said else self.verb
 
     @property
-    def action(self) -> Action:
-        action: Action = getattr(self, next(iter(self.model_fields_set)))
+    def action(self) -> Verb:
+        action: Verb = getattr(self, next(iter(self.model_fields_set)))
         return action
 
 
 class ScenarioSpec(Model):
-    """A whole scenario file."""
+    """A whole scenario file. `topology` names the one it needs for each product, where the default will not do."""
 
     title: Annotated[str, Field(min_length=1)]
-    networks: dict[Name, NetworkSpec] = {}
+    topology: Annotated[dict[Product, str], Field(default_factory=dict)]
+    settings: SettingsSpec = SettingsSpec()
+    shares_lab: bool = False
+    networks: Annotated[dict[Name, NetworkSpec], Field(default_factory=dict)]
     peers: Annotated[dict[Name, PeerSpec], Field(min_length=1)]
-    hosts: dict[Name, HostSpec] = {}
+    hosts: Annotated[dict[Name, HostSpec], Field(default_factory=dict)]
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
 
 

@@ -1,156 +1,326 @@
-"""What each verb of a scenario does on a lab."""
+"""What each verb does on a lab: an operator's intents, and what befalls the machines."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import singledispatchmethod
-from ipaddress import IPv4Address
+from functools import cached_property, singledispatchmethod
+from ipaddress import IPv4Network
 
-from labs.controlplanes import Machine, Route
-from labs.errors import ProbeProblem
+from labs.controlplanes import Ability, Approvals, Expiry, Machine, Resource, Resources, Route, Rule, lacking
+from labs.controlplanes.ready import serves
+from labs.errors import ControlPlaneProblem
 from labs.lab import Lab
-from labs.results import Diagnosis, Layer
-from labs.scenario.diagnosis import why_reachable, why_unreachable
+from labs.lab.lab import WEB
+from labs.lab.transit import route_out
+from labs.model import Role
+from labs.results import Diagnosis, Layer, Observation
+from labs.scenario import verbs
+from labs.scenario.diagnosis import StepFailed
+from labs.scenario.expectations import Asker, Evidence
 from labs.scenario.loader import Scenario
-from labs.scenario.probe import Attempt, callers, fetch
-from labs.scenario.schema import Action, Expect, PublishRoute, WithdrawRoute
-from labs.timing import HOLD_S
+from labs.scenario.verbs import Verb
+from labs.timing import SERVICE_READY_S, until
 
-_PAUSE_S = 0.1  # between two probes: short against every time that is measured with them
-Pair = tuple[str, str]
-
-
-class StepFailed(Exception):
-    """The product did not do what the file says."""
-
-    def __init__(self, diagnosis: Diagnosis, evidence: tuple[str, ...]) -> None:
-        super().__init__(diagnosis.seen)
-        self.diagnosis = diagnosis
-        self.evidence = evidence
+_LINK = """dev=$(ip -o -4 addr | while read -r _ dev _ address _; do
+  case $address in "$1"/*) echo "$dev";; esac
+done); ip link set "$dev" "$2" """
 
 
 @dataclass
 class Actor:
-    """Carries out the steps of one scenario. `success_s` is how long a pair's slowest success took, `held_s` how
-    long its shortest negative held: the second must be at least twice the first for the negative to mean much."""
+    """Carries out the steps of one scenario. `undo` is what a heal has to do, `called` what renamed peers are called."""
 
     scenario: Scenario
     lab: Lab
-    success_s: dict[Pair, float] = field(default_factory=dict)
-    held_s: dict[Pair, float] = field(default_factory=dict)
+    undo: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    called: dict[str, str] = field(default_factory=dict)
+    observation: Observation | None = None
+
+    @cached_property
+    def asker(self) -> Asker:
+        return Asker(self.scenario, self.lab)
+
+    def carry_out(self, action: Verb) -> Evidence:
+        """Carry out one step and return its evidence. Raises StepFailed, or LabsError when it could not be tried."""
+        self.observation = None
+        before = len(self.lab.journal.entries)
+        evidence = self.do(action)
+        entries = self.lab.journal.entries[before:]
+        return evidence + tuple(f"{entry.kind} on {entry.subject}: {entry.action}" for entry in entries)
 
     @singledispatchmethod
-    def do(self, action: Action) -> tuple[str, ...]:
-        """Carry out one step and return its evidence. Raises StepFailed, or LabsError when it could not be tried."""
+    def do(self, action: Verb) -> Evidence:
         raise NotImplementedError(type(action).__name__)
 
     @do.register
-    def _(self, action: PublishRoute) -> tuple[str, ...]:
-        before = len(self.lab.journal.entries)
-        self.lab.control_plane.publish_route(self._route(action.network, action.via, action.consumers))
-        return self._did(before)
+    def _(self, action: verbs.Expectation) -> Evidence:
+        return self.asker.ask(action)
 
     @do.register
-    def _(self, action: WithdrawRoute) -> tuple[str, ...]:
-        before = len(self.lab.journal.entries)
-        self.lab.control_plane.withdraw_route(self._route(action.network, action.via))
-        return self._did(before)
+    def _(self, action: verbs.Observe) -> Evidence:
+        begin_s = self.lab.clock.now()
+        try:
+            evidence, answer = self.asker.ask(action.expectation), True
+        except StepFailed as no:
+            evidence, answer = (*no.evidence, no.diagnosis.seen), False
+        took_s = round(self.lab.clock.now() - begin_s, 3)
+        self.observation = Observation(question=action.question, answer=answer, took_s=took_s)
+        return (f"{action.question}: {'yes' if answer else 'no'}", *evidence)
 
     @do.register
-    def _(self, action: Expect) -> tuple[str, ...]:
-        return self._reached(action) if action.reachable else self._not_reached(action)
-
-    def _reached(self, expect: Expect) -> tuple[str, ...]:
-        begin_s = self.lab.clock.now()
-        attempt, tries = self._fetch(expect), 1
-        while not attempt.reached and self.lab.clock.now() - begin_s < expect.within:
-            self.lab.clock.wait(_PAUSE_S)
-            attempt, tries = self._fetch(expect), tries + 1
-        took_s = self.lab.clock.now() - begin_s
-        if not attempt.reached:
-            seen = f"unreachable for {took_s:.1f} s in {tries} probes, last: {attempt.why}"
-            raise StepFailed(self._unreachable(expect), (seen,))
-        caller = self._callers(expect).get(attempt.nonce)
-        evidence = (
-            f"{expect.source} got an answer after {took_s:.1f} s ({tries} probes)",
-            f"{expect.target}'s log shows the caller {caller} ({self._owner(caller)})",
+    def _(self, action: verbs.PublishRoute) -> Evidence:
+        route = Route(
+            action.network,
+            self.lab.networks[action.network],
+            self.lab.machine(action.via),
+            self._machines(action.consumers),
+            action.model or "network",
         )
-        self._check_caller(expect, caller, evidence)
-        self._note_success(expect, took_s)
-        return evidence
+        self.lab.control_plane.publish_route(route)
+        return ()
 
-    def _not_reached(self, expect: Expect) -> tuple[str, ...]:
-        pair = (expect.source, expect.target)
-        contact_s = self.success_s.get(pair, self.lab.control_plane.first_contact_s)
-        hold_s = expect.holds or max(HOLD_S, 2 * contact_s)
-        begin_s = self.lab.clock.now()
-        attempt = self._fetch(expect)
-        while attempt.reached and self.lab.clock.now() - begin_s < expect.within:
-            self.lab.clock.wait(_PAUSE_S)
-            attempt = self._fetch(expect)
-        waited_s = self.lab.clock.now() - begin_s
-        attempts = [attempt]
-        while not attempt.reached and attempt.started_s - attempts[0].started_s < hold_s:
-            self.lab.clock.wait(_PAUSE_S)
-            attempt = self._fetch(expect)
-            attempts.append(attempt)
-        held_s = attempt.started_s - attempts[0].started_s
-        seen = self._callers(expect)
-        arrived = [seen[tried.nonce] for tried in attempts if tried.nonce in seen]
-        if attempt.reached or arrived:
-            how = "answered" if attempt.reached else f"not answered, yet {expect.target} saw {arrived[0]} calling"
-            raise StepFailed(self._reachable(expect), (f"reachable after {waited_s + held_s:.1f} s: {how}",))
-        self.held_s[pair] = min(held_s, self.held_s.get(pair, held_s))
-        return (
-            f"{len(attempts)} probes over {held_s:.1f} s, none answered, last: {attempt.why}",
-            f"{expect.target}'s log shows none of them",
+    @do.register
+    def _(self, action: verbs.WithdrawRoute) -> Evidence:
+        prefix = self.lab.networks[action.network]
+        self.lab.control_plane.withdraw_route(Route(action.network, prefix, self.lab.machine(action.via)))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.AdvertiseRoutes) -> Evidence:
+        self._approvals().advertise_routes(self.lab.machine(action.via), self._prefixes(action.networks))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.ApproveRoutes) -> Evidence:
+        self._approvals().approve_routes(self.lab.machine(action.via), self._prefixes(action.networks))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.AcceptRoutes) -> Evidence:
+        self._approvals().accept_routes(self.lab.machine(action.on))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.AutoApprove) -> Evidence:
+        self._approvals().auto_approve(self._prefixes(action.networks), action.user)
+        return ()
+
+    @do.register
+    def _(self, action: verbs.AddResource) -> Evidence:
+        address = action.domain or ""
+        if action.host:
+            address = str(self.asker.address(action.host))
+        if action.network:
+            address = str(self.lab.networks[action.network])
+        self._resources().add_resource(Resource(action.name, address, self.lab.machine(action.via)))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.AllowResource) -> Evidence:
+        self._resources().allow_resource(action.name, action.source, action.ports)
+        return ()
+
+    @do.register
+    def _(self, action: verbs.RemoveResource) -> Evidence:
+        self._resources().remove_resource(action.name)
+        return ()
+
+    @do.register
+    def _(self, action: verbs.OfferExit) -> Evidence:
+        self.lab.control_plane.offer_exit(self.lab.machine(action.via), self._machines(action.consumers))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.WithdrawExit) -> Evidence:
+        self.lab.control_plane.withdraw_exit(self.lab.machine(action.via))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.ChooseExit) -> Evidence:
+        on, via = self.lab.machine(action.on), self.lab.machine(action.via)
+        self.lab.control_plane.choose_exit(on, via, lan_access=action.lan_access)
+        return ()
+
+    @do.register
+    def _(self, action: verbs.LeaveExit) -> Evidence:
+        self.lab.control_plane.leave_exit(self.lab.machine(action.on))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.SetRecord) -> Evidence:
+        self.lab.control_plane.set_record(action.name, self.asker.address(action.host))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.RemoveRecord) -> Evidence:
+        self.lab.control_plane.remove_record(action.name)
+        return ()
+
+    @do.register
+    def _(self, action: verbs.SplitDns) -> Evidence:
+        self.lab.control_plane.split_dns(action.domain, self.asker.address(action.server))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.DropSplitDns) -> Evidence:
+        self.lab.control_plane.drop_split_dns(action.domain)
+        return ()
+
+    @do.register
+    def _(self, action: verbs.DenyAll) -> Evidence:  # noqa: ARG002 - dispatched on its type
+        self.lab.control_plane.deny_all()
+        return ()
+
+    @do.register
+    def _(self, action: verbs.Allow) -> Evidence:
+        self.lab.control_plane.allow(Rule(action.source, action.target, action.ports))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.Revoke) -> Evidence:
+        self.lab.control_plane.revoke(Rule(action.source, action.target, action.ports))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.AllowExit) -> Evidence:
+        self.lab.control_plane.allow_exit(action.source, action.via)
+        return ()
+
+    @do.register
+    def _(self, action: verbs.SetGroup) -> Evidence:
+        self.lab.control_plane.set_group(action.name, action.users)
+        return ()
+
+    @do.register
+    def _(self, action: verbs.MakeKey) -> Evidence:
+        self.lab.control_plane.make_key(
+            action.name, action.user, one_off=action.uses == "one-off", lasts_s=action.lasts
         )
+        return ()
 
-    def _note_success(self, expect: Expect, took_s: float) -> None:
-        """An earlier negative that held for less than twice this time may have been mere slowness."""
-        pair = (expect.source, expect.target)
-        self.success_s[pair] = max(took_s, self.success_s.get(pair, 0.0))
-        held_s = self.held_s.get(pair)
-        if held_s is not None and held_s < 2 * took_s:
-            raise ProbeProblem(
-                f"An earlier negative held for {held_s:.1f} s, and a success took {took_s:.1f} s",
-                where=f"{expect.source} to {expect.target}",
-                why="a negative shorter than twice a success may have been mere slowness",
-                hint="give it more time: holds: 20s",
+    @do.register
+    def _(self, action: verbs.Join) -> Evidence:
+        peer = next(peer for peer in self.scenario.inventory.peers if peer.name == action.peer)
+        try:
+            self.lab.control_plane.join(peer, self.lab.machine(action.peer), action.key or "", action.within)
+        except ControlPlaneProblem as problem:
+            if action.refused:
+                return (f"refused: {problem.why.splitlines()[-1] if problem.why else problem.what}",)
+            seen = f"{action.peer} could not join: {problem.why or problem.what}"
+            raise StepFailed(Diagnosis(layer=Layer.CONTROL_PLANE, seen=seen)) from problem
+        if action.refused:
+            raise StepFailed(Diagnosis(layer=Layer.CONTROL_PLANE, seen=f"{action.peer} joined; it was to be refused"))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.RemovePeer) -> Evidence:
+        self.lab.control_plane.remove_peer(self.called.get(action.peer, action.peer))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.RenamePeer) -> Evidence:
+        self.lab.control_plane.rename_peer(self.called.get(action.peer, action.peer), action.to)
+        self.called[action.peer] = action.to
+        return ()
+
+    @do.register
+    def _(self, action: verbs.ExpirePeer) -> Evidence:
+        plane = self.lab.control_plane
+        if not isinstance(plane, Expiry):
+            raise lacking(plane, Ability.EXPIRY)
+        plane.expire_peer(self.called.get(action.peer, action.peer))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.Stop) -> Evidence:
+        self.lab.engine.stop(self._part(action.part).container_id)
+        return (f"{action.part} is stopped",)
+
+    @do.register
+    def _(self, action: verbs.Start) -> Evidence:
+        return self._started(action.part)
+
+    @do.register
+    def _(self, action: verbs.Restart) -> Evidence:
+        self.lab.engine.stop(self._part(action.part).container_id)
+        return self._started(action.part)
+
+    @do.register
+    def _(self, action: verbs.Pause) -> Evidence:
+        self.lab.engine.pause(self._part(action.part).container_id)
+        return (f"{action.part} is frozen",)
+
+    @do.register
+    def _(self, action: verbs.Resume) -> Evidence:
+        self.lab.engine.unpause(self._part(action.part).container_id)
+        return (f"{action.part} goes on",)
+
+    @do.register
+    def _(self, action: verbs.Cut) -> Evidence:
+        address = str(self.lab.machine(action.peer).addresses[self.lab.control])
+        self._inside(action.peer, ("sh", "-c", _LINK, "sh", address, "down"))
+        self.undo.append((action.peer, ("sh", "-c", _LINK, "sh", address, "up")))
+        return (f"{action.peer}'s link is down",)
+
+    @do.register
+    def _(self, action: verbs.Partition) -> Evidence:
+        first, second = action.between
+        for one, other in ((first, second), (second, first)):
+            for address in self.lab.machine(other).addresses.values():
+                self._inside(one, ("ip", "route", "add", "blackhole", f"{address}/32"))
+                self.undo.append((one, ("ip", "route", "del", "blackhole", f"{address}/32")))
+        return (f"{first} and {second} drop each other's packets",)
+
+    @do.register
+    def _(self, action: verbs.Heal) -> Evidence:  # noqa: ARG002 - dispatched on its type
+        undone = len(self.undo)
+        while self.undo:
+            self._inside(*self.undo.pop())
+        return (f"{undone} obstacles are gone",)
+
+    def _approvals(self) -> Approvals:
+        plane = self.lab.control_plane
+        if not isinstance(plane, Approvals):
+            raise lacking(plane, Ability.APPROVALS)
+        return plane
+
+    def _resources(self) -> Resources:
+        plane = self.lab.control_plane
+        if not isinstance(plane, Resources):
+            raise lacking(plane, Ability.RESOURCES)
+        return plane
+
+    def _machines(self, names: tuple[str, ...]) -> tuple[Machine, ...]:
+        return tuple(self.lab.machine(name) for name in names)
+
+    def _prefixes(self, networks: tuple[str, ...]) -> tuple[IPv4Network, ...]:
+        return tuple(self.lab.networks[network] for network in networks)
+
+    def _part(self, part: str) -> Machine:
+        return self.lab.machine(self.lab.control_plane.parts.get(part, part))
+
+    def _inside(self, peer: str, argv: tuple[str, ...]) -> None:
+        self.lab.context.run(self.lab.machine(peer).container_id, argv, where=peer)
+
+    def _started(self, part: str) -> Evidence:
+        """Start a part and wait until it serves, or its daemon answers; what shares its network starts anew too."""
+        machine = self._part(part)
+        self.lab.engine.start(machine.container_id)
+        member = self.lab.member(machine.name)
+        if member.role is Role.PEER:
+            route_out(self.lab.engine, machine, machine.addresses, self.scenario.inventory, self.lab.networks)
+            self.lab.control_plane.wait_for_daemon(machine)
+            if (beside := f"{part}{WEB}") in self.lab.members:
+                self.lab.engine.stop(self.lab.machine(beside).container_id, grace_s=1)
+                self.lab.engine.start(self.lab.machine(beside).container_id)
+        ready = member.ready
+        if ready is not None:
+            until(
+                self.lab.clock,
+                lambda: serves(machine.addresses[self.lab.control], ready),
+                lambda wrong: not wrong,
+                what=f"The service {machine.name}",
+                timeout_s=SERVICE_READY_S,
+                where=machine.name,
             )
-
-    def _check_caller(self, expect: Expect, caller: IPv4Address | None, evidence: tuple[str, ...]) -> None:
-        if caller is None:
-            seen = f"an answer came, but {expect.target}'s log does not show the request: another server answered"
-            raise StepFailed(Diagnosis(layer=Layer.TARGET, seen=seen), evidence)
-        if expect.seen_as and caller not in self.lab.machine(expect.seen_as).addresses.values():
-            seen = f"{expect.target} saw {caller} ({self._owner(caller)}) calling, not {expect.seen_as}"
-            raise StepFailed(Diagnosis(layer=Layer.ROUTE, seen=seen), evidence)
-
-    def _fetch(self, expect: Expect) -> Attempt:
-        return fetch(self.lab.engine, self.lab.clock, self.lab.machine(expect.source), self._address(expect.target))
-
-    def _callers(self, expect: Expect) -> dict[str, IPv4Address]:
-        return callers(self.lab.engine, self.lab.machine(expect.target))
-
-    def _unreachable(self, expect: Expect) -> Diagnosis:
-        source, target = self.lab.machine(expect.source), self.lab.machine(expect.target)
-        return why_unreachable(self.lab, source, target, self._address(expect.target))
-
-    def _reachable(self, expect: Expect) -> Diagnosis:
-        return why_reachable(self.lab, self.lab.machine(expect.source), self._address(expect.target))
-
-    def _address(self, target: str) -> IPv4Address:
-        (network,) = self.scenario.spec.hosts[target].networks
-        return self.lab.machine(target).addresses[network]
-
-    def _owner(self, address: IPv4Address | None) -> str:
-        owners = [name for name, member in self.lab.members.items() if address in member.machine.addresses.values()]
-        return owners[0] if owners else "no machine of this lab"
-
-    def _route(self, network: str, via: str, consumers: tuple[str, ...] = ()) -> Route:
-        machines: tuple[Machine, ...] = tuple(self.lab.machine(name) for name in consumers)
-        return Route(network, self.lab.networks[network], self.lab.machine(via), machines)
-
-    def _did(self, before: int) -> tuple[str, ...]:
-        return tuple(f"{entry.kind} on {entry.subject}: {entry.action}" for entry in self.lab.journal.entries[before:])
+        return (f"{part} runs",)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from labs.controlplanes.base import Context, Machine, PeerStatus
+from labs.controlplanes.base import Context, Machine, Path, PeerStatus
 from labs.model import Container, Peer
-from labs.timing import DAEMON_READY_S, JOIN_S
+from labs.timing import DAEMON_READY_S
 
 KEY_PATH = "/run/mesh-labs/auth-key"
 _SOCKET = "/var/run/tailscale/tailscaled.sock"
@@ -22,7 +22,6 @@ def container(peer: Peer, image: str) -> Container:
         image=image,
         entrypoint=("tailscaled",),
         command=("--tun=tailscale0", "--statedir=/var/lib/tailscale", "--no-logs-no-support"),
-        hostname=peer.name,
         environment={
             # The lab's relay speaks plain HTTP; the stock client would insist on TLS.
             _HTTP_DERP: "true",
@@ -46,14 +45,14 @@ def wait_for_daemon(context: Context, machine: Machine) -> None:
     context.wait_inside(machine, f"[ -S {_SOCKET} ]", what="tailscaled's socket", timeout_s=DAEMON_READY_S)
 
 
-def up(login_server: str, hostname: str) -> list[str]:
+def up(login_server: str, hostname: str, timeout_s: float) -> list[str]:
     return [
         "tailscale",
         "up",
         f"--login-server={login_server}",
         f"--auth-key=file:{KEY_PATH}",
         f"--hostname={hostname}",
-        f"--timeout={JOIN_S:g}s",
+        f"--timeout={timeout_s:g}s",
     ]
 
 
@@ -63,6 +62,30 @@ def advertise(prefixes: Iterable[IPv4Network]) -> list[str]:
 
 def accept_routes() -> list[str]:
     return ["tailscale", "set", "--accept-routes"]
+
+
+def advertise_exit(offered: bool) -> list[str]:
+    return ["tailscale", "set", f"--advertise-exit-node={str(offered).lower()}"]
+
+
+def choose_exit(address: str, *, lan_access: bool) -> list[str]:
+    """An empty address leaves the exit."""
+    access = f"--exit-node-allow-lan-access={str(lan_access).lower()}"
+    return ["tailscale", "set", f"--exit-node={address}", access]
+
+
+def exit_offered(context: Context, machine: Machine, address: IPv4Address) -> bool:
+    peers = (_status(context, machine).get("Peer") or {}).values()
+    return any(peer.get("ExitNodeOption") and str(address) in peer["TailscaleIPs"] for peer in peers)
+
+
+def path(context: Context, machine: Machine, address: IPv4Address) -> Path:
+    """One disco ping: it goes the way that data would go."""
+    argv = ["tailscale", "ping", "--c=1", "--timeout=2s", "--until-direct=false", str(address)]
+    result = context.engine.exec(machine.container_id, argv)
+    if " via " not in result.stdout:
+        return Path.NONE
+    return Path.RELAYED if " via DERP(" in result.stdout else Path.DIRECT
 
 
 def accepts_routes(context: Context, machine: Machine) -> bool:
@@ -76,15 +99,24 @@ def advertised(context: Context, machine: Machine) -> tuple[IPv4Network, ...]:
 
 
 def status(context: Context, machine: Machine) -> PeerStatus:
-    seen = json.loads(context.run(machine.container_id, ["tailscale", "status", "--json"], where=machine.name))
+    seen = _status(context, machine)
     own = [IPv4Address(address) for address in seen.get("TailscaleIPs") or () if "." in address]
     offered = [route for peer in (seen.get("Peer") or {}).values() for route in peer.get("PrimaryRoutes") or ()]
-    accepted = offered if accepts_routes(context, machine) else ()
+    accepted = offered if accepts_routes(context, machine) else []
+    through_exit = ["0.0.0.0/0"] if seen.get("ExitNodeStatus") else []
+    known = (ip for peer in (seen.get("Peer") or {}).values() for ip in peer["TailscaleIPs"] or ())
     return PeerStatus(
         connected=seen["BackendState"] == "Running",
         address=own[0] if own else None,
-        routes=tuple(IPv4Network(route) for route in accepted if "." in route),
+        routes=tuple(IPv4Network(route) for route in accepted + through_exit if "." in route),
+        knows=tuple(IPv4Address(address) for address in known if "." in address),
     )
+
+
+def _status(context: Context, machine: Machine) -> dict[str, Any]:
+    argv = ["tailscale", "status", "--json"]
+    status: dict[str, Any] = json.loads(context.run(machine.container_id, argv, where=machine.name))
+    return status
 
 
 def _preferences(context: Context, machine: Machine) -> dict[str, Any]:

@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from labs.controlplanes.base import Context, ListedPeer, Machine, PeerStatus, Route, command, command_with_secret
-from labs.controlplanes.headscale import client
-from labs.controlplanes.http import Api
+import yaml
+
+from labs.controlplanes.base import (
+    Ability,
+    Context,
+    ListedPeer,
+    Machine,
+    Path,
+    PeerStatus,
+    Route,
+    Rule,
+    command,
+    command_with_secret,
+    edit,
+    restart,
+)
+from labs.controlplanes.headscale import client, policy
+from labs.controlplanes.http import Api, counter_sum
 from labs.errors import ControlPlaneProblem
 from labs.journal import Scope
-from labs.model import Container, Peer, Product
-from labs.timing import ROUTE_S, TAILSCALE_FIRST_CONTACT_S, until
+from labs.model import Container, Peer, Product, Ready, Settings
+from labs.timing import JOIN_S, RESETTLE_S, ROUTE_S, TAILSCALE_FIRST_CONTACT_S, until
 
 _SERVICE = "headscale"
 _PORT = 8080
-_CREDENTIALS_LAST = timedelta(days=7)
+_METRICS_PORT = 9090
+_READY = Ready("http", _PORT, "/health")
+_CONFIG = "/etc/headscale/config.yaml"
+_RECORDS = "/etc/headscale/extra-records.json"
+_EVERYWHERE = {"0.0.0.0/0", "::/0"}
+_RELAYED = ("derp_bytes_sent",)
+_CREDENTIALS_LAST_S = 7 * 24 * 3600
 
 
 class Headscale:
@@ -28,6 +49,16 @@ class Headscale:
     product = Product.HEADSCALE
     api_service = _SERVICE
     first_contact_s = TAILSCALE_FIRST_CONTACT_S
+    resettle_s = RESETTLE_S
+    parts: Mapping[str, str] = {"control-plane": _SERVICE}
+    lacks: Mapping[Ability, str] = {
+        Ability.RESOURCES: "Headscale has routes to prefixes, no resources of their own",
+        Ability.ROUTE_MODELS: "Headscale has one kind of route",
+        Ability.SIGNAL: "Headscale has no signal service",
+        Ability.RELAY: "Headscale's relay (DERP) runs inside its one service",
+        Ability.AUDIT: "Headscale keeps no audit trail",
+    }
+    peer_domain = "lab.internal"
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -54,19 +85,43 @@ class Headscale:
 
     def add_user(self, user: str) -> None:
         made = self._api.change("POST", "/api/v1/user", {"name": user}, Scope.USER, user)["user"]
-        expiration = datetime.now(UTC) + _CREDENTIALS_LAST
-        body = {"user": made["id"], "reusable": True, "expiration": expiration.isoformat()}
-        self._keys[user] = self._api.change("POST", "/api/v1/preauthkey", body, Scope.USER, user)["preAuthKey"]["key"]
+        self._make_key(user, made["id"], one_off=False, lasts_s=_CREDENTIALS_LAST_S, subject=user)
 
-    def peer_container(self, peer: Peer, image: str) -> Container:
+    def make_key(self, name: str, user: str, *, one_off: bool, lasts_s: float) -> None:
+        (known,) = self._api.get(f"/api/v1/user?name={user}")["users"]
+        self._make_key(name, known["id"], one_off=one_off, lasts_s=lasts_s, subject=user)
+
+    def _make_key(self, name: str, user_id: str, *, one_off: bool, lasts_s: float, subject: str) -> None:
+        expiration = datetime.now(UTC) + timedelta(seconds=lasts_s)
+        body = {"user": user_id, "reusable": not one_off, "expiration": expiration.isoformat()}
+        made = self._api.change("POST", "/api/v1/preauthkey", body, Scope.USER, subject)
+        self._keys[name] = made["preAuthKey"]["key"]
+
+    def _key(self, name: str, user: str) -> str:
+        """An earlier process may have made the user's key, and keys are shown once; then it takes another."""
+        if name not in self._keys:
+            self.make_key(name, user, one_off=False, lasts_s=_CREDENTIALS_LAST_S)
+        return self._keys[name]
+
+    @staticmethod
+    def service_environment(settings: Settings) -> Mapping[str, Mapping[str, str]]:
+        """The probe's own limit must be shorter than its interval, and at least a second."""
+        if settings.failover_probe_s is None:
+            return {}
+        interval_s = settings.failover_probe_s
+        probe = {"PROBE_INTERVAL": f"{interval_s:g}s", "PROBE_TIMEOUT": f"{max(1.0, interval_s / 2):g}s"}
+        return {_SERVICE: {f"HEADSCALE_NODE_ROUTES_HA_{key}": value for key, value in probe.items()}}
+
+    def peer_container(self, peer: Peer, image: str, settings: Settings) -> Container:  # noqa: ARG002 - the Protocol's
         return client.container(peer, image)
 
     def wait_for_daemon(self, peer: Machine) -> None:
         client.wait_for_daemon(self._context, peer)
 
-    def join(self, peer: Peer, machine: Machine) -> None:
-        argv = client.up(self._url, peer.name)
-        command_with_secret(self._context, machine, argv, Scope.PEER, client.KEY_PATH, self._keys[peer.user])
+    def join(self, peer: Peer, machine: Machine, key: str = "", timeout_s: float = JOIN_S) -> None:
+        argv = client.up(self._url, peer.name, timeout_s)
+        secret = self._key(key or peer.user, peer.user)
+        command_with_secret(self._context, machine, argv, Scope.PEER, client.KEY_PATH, secret)
 
     def listed(self) -> tuple[ListedPeer, ...]:
         return tuple(_listed(node) for node in self._api.get("/api/v1/node")["nodes"])
@@ -74,44 +129,159 @@ class Headscale:
     def status(self, machine: Machine) -> PeerStatus:
         return client.status(self._context, machine)
 
+    def remove_peer(self, peer: str) -> None:
+        self._api.change("DELETE", f"/api/v1/node/{self._node(peer)['id']}", None, Scope.PEER, peer)
+
+    def rename_peer(self, peer: str, name: str) -> None:
+        self._api.change("POST", f"/api/v1/node/{self._node(peer)['id']}/rename/{name}", None, Scope.PEER, peer)
+
+    def expire_peer(self, peer: str) -> None:
+        self._api.change("POST", f"/api/v1/node/{self._node(peer)['id']}/expire", None, Scope.PEER, peer)
+
     def publish_route(self, route: Route) -> None:
-        advertised = {*client.advertised(self._context, route.via), route.prefix}
-        command(self._context, route.via, client.advertise(advertised), Scope.ROUTE)
-        node = self._node_advertising(route)
-        self._approve(node, {*map(IPv4Network, node["approvedRoutes"]), route.prefix}, route.name)
+        self.advertise_routes(route.via, {*client.advertised(self._context, route.via), route.prefix})
+        self._approve(route.via, {*self._node(route.via.name)["approvedRoutes"], str(route.prefix)})
         for consumer in route.consumers:
             if not client.accepts_routes(self._context, consumer):
-                command(self._context, consumer, client.accept_routes(), Scope.CONSUMER)
+                self.accept_routes(consumer)
 
     def withdraw_route(self, route: Route) -> None:
-        node = self._node(route.via)
-        self._approve(node, {*map(IPv4Network, node["approvedRoutes"])} - {route.prefix}, route.name)
-        advertised = {*client.advertised(self._context, route.via)} - {route.prefix}
-        command(self._context, route.via, client.advertise(advertised), Scope.ROUTE)
+        self._approve(route.via, {*self._node(route.via.name)["approvedRoutes"]} - {str(route.prefix)})
+        self.advertise_routes(route.via, {*client.advertised(self._context, route.via)} - {route.prefix})
 
-    def _node_advertising(self, route: Route) -> dict[str, Any]:
-        """The router's node once its announcement has arrived: approving earlier would approve nothing."""
-        return until(
+    def advertise_routes(self, router: Machine, prefixes: Iterable[IPv4Network]) -> None:
+        wanted = set(prefixes)
+        command(self._context, router, client.advertise(wanted), Scope.ROUTE)
+        self._announced(router.name, {str(prefix) for prefix in wanted})
+
+    def approve_routes(self, router: Machine, prefixes: Iterable[IPv4Network]) -> None:
+        self._approve(router, {str(prefix) for prefix in prefixes})
+
+    def accept_routes(self, consumer: Machine) -> None:
+        command(self._context, consumer, client.accept_routes(), Scope.CONSUMER)
+
+    def auto_approve(self, prefixes: Iterable[IPv4Network], user: str) -> None:
+        self._change_policy(lambda document: policy.auto_approving(document, prefixes, user))
+
+    def offer_exit(self, via: Machine, consumers: Iterable[Machine]) -> None:  # noqa: ARG002 - the Protocol's
+        """Every peer that the policy lets out is offered every exit: there is nothing to do for each consumer."""
+        command(self._context, via, client.advertise_exit(True), Scope.ROUTE)
+        self._announced(via.name, _EVERYWHERE)
+        self._approve(via, {*self._node(via.name)["approvedRoutes"]} | _EVERYWHERE)
+
+    def withdraw_exit(self, via: Machine) -> None:
+        self._approve(via, {*self._node(via.name)["approvedRoutes"]} - _EVERYWHERE)
+        command(self._context, via, client.advertise_exit(False), Scope.ROUTE)
+
+    def exit_offered(self, on: Machine, via: Machine) -> bool:
+        return client.exit_offered(self._context, on, self._address(via.name))
+
+    def choose_exit(self, on: Machine, via: Machine, *, lan_access: bool) -> None:
+        address = self._address(via.name)
+        until(
             self._context.clock,
-            lambda: self._node(route.via),
-            lambda node: str(route.prefix) in node["availableRoutes"],
-            what=f"The announcement of {route.prefix}",
+            lambda: client.exit_offered(self._context, on, address),
+            bool,
+            what=f"The offer of {via.name} as an exit",
             timeout_s=ROUTE_S,
-            where=route.via.name,
-            show=lambda node: f"available routes {node['availableRoutes']}",
+            where=on.name,
+        )
+        command(self._context, on, client.choose_exit(str(address), lan_access=lan_access), Scope.CONSUMER)
+
+    def leave_exit(self, on: Machine) -> None:
+        command(self._context, on, client.choose_exit("", lan_access=False), Scope.CONSUMER)
+
+    def set_record(self, name: str, address: IPv4Address) -> None:
+        others = [record for record in self._records() if record["name"] != name]
+        self._write_records([*others, {"name": name, "type": "A", "value": str(address)}], name)
+
+    def remove_record(self, name: str) -> None:
+        self._write_records([record for record in self._records() if record["name"] != name], name)
+
+    def split_dns(self, domain: str, server: IPv4Address) -> None:
+        self._configure_split(domain, [str(server)])
+
+    def drop_split_dns(self, domain: str) -> None:
+        self._configure_split(domain, None)
+
+    def deny_all(self) -> None:
+        self._change_policy(policy.denying_all)
+
+    def allow(self, rule: Rule) -> None:
+        self._change_policy(lambda document: policy.allowing(document, rule))
+
+    def revoke(self, rule: Rule) -> None:
+        self._change_policy(lambda document: policy.revoking(document, rule))
+
+    def allow_exit(self, source: str, via: str) -> None:  # noqa: ARG002 - the Protocol's
+        self._change_policy(lambda document: policy.allowing_exit(document, source))
+
+    def set_group(self, name: str, users: Iterable[str]) -> None:
+        self._change_policy(lambda document: policy.grouping(document, name, users))
+
+    def path(self, source: Machine, target: Machine) -> Path:
+        return client.path(self._context, source, self._address(target.name))
+
+    def relayed_bytes(self) -> int:
+        return counter_sum(
+            f"http://{self._context.address(_SERVICE)}:{_METRICS_PORT}/metrics", _RELAYED, self._context.transport
         )
 
-    def _approve(self, node: Mapping[str, Any], routes: set[IPv4Network], name: str) -> None:
-        """Approving replaces the whole set, so the full one is sent."""
-        body = {"routes": [str(route) for route in sorted(routes)]}
-        self._api.change("POST", f"/api/v1/node/{node['id']}/approve_routes", body, Scope.ROUTE, name)
+    def _announced(self, router: str, prefixes: set[str]) -> None:
+        """Wait until the announcement has arrived: approving earlier would approve nothing."""
+        until(
+            self._context.clock,
+            lambda: self._node(router)["availableRoutes"],
+            prefixes.issubset,
+            what=f"The announcement of {', '.join(sorted(prefixes))}",
+            timeout_s=ROUTE_S,
+            where=router,
+            show=lambda routes: f"available routes {routes}",
+        )
 
-    def _node(self, machine: Machine) -> dict[str, Any]:
+    def _approve(self, router: Machine, routes: Iterable[str]) -> None:
+        """Approving replaces the whole set, so the full one is sent."""
+        path = f"/api/v1/node/{self._node(router.name)['id']}/approve_routes"
+        self._api.change("POST", path, {"routes": sorted(routes)}, Scope.ROUTE, router.name)
+
+    def _change_policy(self, change: Callable[[policy.Document], policy.Document]) -> None:
+        """Policies are kept in the database; the server starts with none, and says so with an error."""
+        try:
+            document: policy.Document = json.loads(self._api.get("/api/v1/policy")["policy"])
+        except ControlPlaneProblem as problem:
+            if "acl policy not found" not in problem.why:
+                raise
+            document = {}
+        self._api.change("PUT", "/api/v1/policy", {"policy": json.dumps(change(document))}, Scope.POLICY, "policy")
+
+    def _records(self) -> list[dict[str, str]]:
+        service = self._context.services[_SERVICE]
+        records: list[dict[str, str]] = json.loads(self._context.engine.copy_out(service.container_id, _RECORDS))
+        return records
+
+    def _write_records(self, records: list[dict[str, str]], name: str) -> None:
+        """The server watches the file: no restart."""
+        edit(self._context, self._context.services[_SERVICE], _RECORDS, json.dumps(records), Scope.NAME, name)
+
+    def _configure_split(self, domain: str, servers: list[str] | None) -> None:
+        """Nameservers are read at the start only, so this costs a restart."""
+        service = self._context.services[_SERVICE]
+        document = yaml.safe_load(self._context.engine.copy_out(service.container_id, _CONFIG))
+        split = document["dns"]["nameservers"]["split"]
+        split.pop(domain, None)
+        split |= {domain: servers} if servers else {}
+        edit(self._context, service, _CONFIG, yaml.safe_dump(document, sort_keys=False), Scope.NAME, domain)
+        restart(self._context, service, _READY)
+
+    def _address(self, peer: str) -> IPv4Address:
+        return _listed(self._node(peer)).address
+
+    def _node(self, peer: str) -> dict[str, Any]:
         nodes: list[dict[str, Any]] = self._api.get("/api/v1/node")["nodes"]
         for node in nodes:
-            if node["givenName"] == machine.name:
+            if node["givenName"] == peer:
                 return node
-        raise ControlPlaneProblem("Headscale lists no such node", where=machine.name)
+        raise ControlPlaneProblem("Headscale lists no such node", where=peer)
 
 
 def _listed(node: Mapping[str, Any]) -> ListedPeer:
@@ -121,4 +291,12 @@ def _listed(node: Mapping[str, Any]) -> ListedPeer:
         address=next(IPv4Address(address) for address in node["ipAddresses"] if "." in address),
         online=node["online"],
         routes=tuple(IPv4Network(route) for route in node["subnetRoutes"] if "." in route),
+        expired=_past(node.get("expiry")),
     )
+
+
+def _past(expiry: str | None) -> bool:
+    """A node without expiry has none, or the zero time."""
+    if not expiry or expiry.startswith("0001-"):
+        return False
+    return datetime.fromisoformat(expiry.replace("Z", "+00:00")) <= datetime.now(UTC)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
 
-from labs.controlplanes.base import Context, Machine, PeerStatus
-from labs.model import Container, Peer
+from labs.controlplanes.base import Context, Machine, Path, PeerStatus
+from labs.model import Container, Peer, Settings
 from labs.timing import DAEMON_READY_S
 
 KEY_PATH = "/run/mesh-labs/setup-key"
 
 
-def container(peer: Peer, image: str) -> Container:
+def container(peer: Peer, image: str, settings: Settings) -> Container:
+    lazy = {None: {}, True: {"NB_LAZY_CONN": "on"}, False: {"NB_LAZY_CONN": "off"}}[settings.lazy_connections]
     return Container(
         name=peer.name,
         image=image,
         entrypoint=("netbird",),
         command=("service", "run"),
-        hostname=peer.name,
         environment={
             "NB_LOG_FILE": "console",
             # Two choices that would otherwise depend on the host and on chance: the WireGuard datapath,
@@ -27,6 +28,7 @@ def container(peer: Peer, image: str) -> Container:
             "NB_RELAY_TRANSPORT": "ws",
             # The lab's networks have no gateway that could map a port.
             "NB_DISABLE_NAT_MAPPER": "true",
+            **lazy,
         },
         cap_drop=("ALL",),
         cap_add=("NET_ADMIN",),
@@ -37,6 +39,8 @@ def container(peer: Peer, image: str) -> Container:
             "net.ipv4.ip_forward": "1",
             "net.ipv4.conf.all.src_valid_mark": "1",
             "net.ipv4.conf.all.rp_filter": "2",
+            # The client runs without NET_RAW; this lets probes ping without it.
+            "net.ipv4.ping_group_range": "0 2147483647",
         },
     )
 
@@ -46,8 +50,11 @@ def wait_for_daemon(context: Context, machine: Machine) -> None:
     context.wait_inside(machine, live, what="An answer from NetBird's daemon", timeout_s=DAEMON_READY_S)
 
 
-def up(management_url: str, hostname: str) -> list[str]:
+def up(management_url: str, hostname: str, timeout_s: float) -> list[str]:
+    """The client itself would try for a long time; `timeout` counts whole seconds."""
     return [
+        "timeout",
+        f"{timeout_s:.0f}",
         "netbird",
         "up",
         f"--management-url={management_url}",
@@ -57,14 +64,37 @@ def up(management_url: str, hostname: str) -> list[str]:
 
 
 def status(context: Context, machine: Machine) -> PeerStatus:
-    seen = json.loads(context.run(machine.container_id, ["netbird", "status", "--json"], where=machine.name))
+    seen = _status(context, machine)
     address = seen.get("netbirdIp") or ""
-    offered = [route for peer in (seen["peers"].get("details") or ()) for route in peer.get("networks") or ()]
+    others = seen["peers"].get("details") or ()
+    offered = [route for peer in others for route in peer.get("networks") or ()]
     return PeerStatus(
         connected=seen["daemonStatus"] == "Connected" and seen["management"]["connected"],
         address=IPv4Interface(address).ip if address else None,
         routes=tuple(IPv4Network(route) for route in offered if _is_prefix(route)),
+        knows=tuple(IPv4Interface(peer["netbirdIp"]).ip for peer in others),
     )
+
+
+def path(context: Context, machine: Machine, address: IPv4Address) -> Path:
+    """A connection may be lazy: a ping makes it before the client is asked what kind it is."""
+    context.engine.exec(machine.container_id, ["ping", "-c", "1", "-W", "1", str(address)])
+    for peer in _status(context, machine)["peers"].get("details") or ():
+        if IPv4Interface(peer["netbirdIp"]).ip == address and peer["status"] == "Connected":
+            return {"P2P": Path.DIRECT, "Relayed": Path.RELAYED}.get(peer["connectionType"], Path.NONE)
+    return Path.NONE
+
+
+def network_offered(context: Context, machine: Machine, name: str) -> bool:
+    """Whether a network or route of this name is there to be selected."""
+    listed = context.run(machine.container_id, ["netbird", "networks", "list"], where=machine.name)
+    return f"- ID: {name}\n" in listed
+
+
+def _status(context: Context, machine: Machine) -> dict[str, Any]:
+    argv = ["netbird", "status", "--json"]
+    status: dict[str, Any] = json.loads(context.run(machine.container_id, argv, where=machine.name))
+    return status
 
 
 def _is_prefix(route: str) -> bool:

@@ -1,0 +1,286 @@
+"""What each expectation asks: reads only, again and again, until it is so or its time is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import singledispatchmethod
+from ipaddress import IPv4Address
+from typing import TypeVar
+
+from labs.controlplanes import Ability, Audit, Machine, Path, lacking
+from labs.errors import ProbeProblem
+from labs.lab import Lab
+from labs.model import Role
+from labs.results import Diagnosis, Layer
+from labs.scenario.diagnosis import StepFailed, server_of, why_name, why_reachable, why_unreachable
+from labs.scenario.loader import Scenario
+from labs.scenario.probe import Attempt, Probe, callers, look_up
+from labs.scenario.verbs import (
+    Expect,
+    Expectation,
+    ExpectEvent,
+    ExpectExit,
+    ExpectName,
+    ExpectPath,
+    ExpectPeer,
+    ExpectRoute,
+    Lasting,
+)
+from labs.timing import COUNTED_S, HOLD_S
+
+_PAUSE_S = 0.1  # between two probes: short against every time that is measured with them
+_PINGS = ["ping", "-c", "5", "-i", "0.2", "-s", "1000", "-W", "1"]  # enough to show in a relay's counter
+
+Asked = tuple[str, str, str, int]
+Evidence = tuple[str, ...]
+_Seen = TypeVar("_Seen")
+
+
+@dataclass
+class Asker:
+    """Asks the expectations of one scenario. `success_s` is how long a probe's slowest success took, `held_s` how
+    long its shortest negative held: the second must be at least twice the first for the negative to mean much."""
+
+    scenario: Scenario
+    lab: Lab
+    success_s: dict[Asked, float] = field(default_factory=dict)
+    held_s: dict[Asked, float] = field(default_factory=dict)
+
+    @singledispatchmethod
+    def ask(self, expectation: Expectation) -> Evidence:
+        """The evidence that it is so. Raises StepFailed when it is not, LabsError when it could not be asked."""
+        raise NotImplementedError(type(expectation).__name__)
+
+    @ask.register
+    def _(self, expect: Expect) -> Evidence:
+        probe = Probe(self.address(expect.target, expect.source), expect.by, expect.port)
+        return self._reached(expect, probe) if expect.reachable else self._not_reached(expect, probe)
+
+    @ask.register
+    def _(self, expect: ExpectName) -> Evidence:
+        name = expect.name.replace("{domain}", self.lab.control_plane.peer_domain)
+        machine = self.lab.machine(expect.on)
+        wanted = None if expect.means == "nothing" else self.address(expect.means)
+        answer, took_s = self._comes_about(
+            expect,
+            lambda: look_up(self.lab.engine, machine, name),
+            lambda answer: answer.address == wanted,
+            lambda answer: why_name(self.lab, name, answer.address, answer.why, expect.means),
+            lasts=wanted is None,
+        )
+        meant = f"{answer.address} ({expect.means})" if answer.address else f"nothing: {answer.why}"
+        return (f"on {expect.on}, {name} means {meant}, after {took_s:.1f} s",)
+
+    @ask.register
+    def _(self, expect: ExpectPath) -> Evidence:
+        source, target = self.lab.machine(expect.source), self.lab.machine(expect.target)
+        seen, took_s = self._comes_about(
+            expect,
+            lambda: self.lab.control_plane.path(source, target),
+            lambda path: path == expect.path,
+            lambda path: Diagnosis(layer=Layer.PATH, seen=f"{expect.source}'s client says {path}, not {expect.path}"),
+        )
+        evidence = f"{expect.source}'s client says {seen} after {took_s:.1f} s"
+        return (evidence, self._relay_counted(source, expect.target)) if expect.path is Path.RELAYED else (evidence,)
+
+    @ask.register
+    def _(self, expect: ExpectRoute) -> Evidence:
+        prefix, machine = self.lab.networks[expect.network], self.lab.machine(expect.on)
+        routes, took_s = self._comes_about(
+            expect,
+            lambda: self.lab.control_plane.status(machine).routes,
+            lambda routes: (prefix in routes) is expect.present,
+            lambda routes: Diagnosis(layer=Layer.ROUTE, seen=f"{expect.on} has routes to {_listed(routes)}"),
+            lasts=not expect.present,
+        )
+        return (f"after {took_s:.1f} s {expect.on} has routes to {_listed(routes)}",)
+
+    @ask.register
+    def _(self, expect: ExpectExit) -> Evidence:
+        on, via = self.lab.machine(expect.on), self.lab.machine(expect.via)
+        said = {True: "is offered", False: "is not offered"}
+        offered, took_s = self._comes_about(
+            expect,
+            lambda: self.lab.control_plane.exit_offered(on, via),
+            lambda offered: offered is expect.offered,
+            lambda offered: Diagnosis(layer=Layer.CONTROL_PLANE, seen=f"{on.name} {said[offered]} {via.name}"),
+            lasts=not expect.offered,
+        )
+        return (f"after {took_s:.1f} s {on.name} {said[offered]} {via.name} as an exit",)
+
+    @ask.register
+    def _(self, expect: ExpectPeer) -> Evidence:
+        name = expect.called or expect.peer
+
+        def described() -> str:
+            found = [peer for peer in self.lab.control_plane.listed() if peer.name == name]
+            if not found:
+                return "not listed"
+            online = {None: "", True: ", online", False: ", offline"}
+            shown = online[found[0].online if expect.online is not None else None]
+            lapsed = {None: "", True: ", expired", False: ", not expired"}
+            return "listed" + shown + lapsed[found[0].expired if expect.expired is not None else None]
+
+        wanted = "listed" if expect.listed else "not listed"
+        wanted += {None: "", True: ", online", False: ", offline"}[expect.online]
+        wanted += {None: "", True: ", expired", False: ", not expired"}[expect.expired]
+        _, took_s = self._comes_about(
+            expect,
+            described,
+            lambda seen: seen == wanted,
+            lambda seen: Diagnosis(layer=Layer.CONTROL_PLANE, seen=f"{name} is {seen}"),
+        )
+        return (f"after {took_s:.1f} s the control plane says that {name} is {wanted}",)
+
+    @ask.register
+    def _(self, expect: ExpectEvent) -> Evidence:
+        plane = self.lab.control_plane
+        if not isinstance(plane, Audit):
+            raise lacking(plane, Ability.AUDIT)
+        events, took_s = self._comes_about(
+            expect,
+            plane.events,
+            lambda events: any(event.split(" ", 1)[0] == expect.event for event in events),
+            lambda events: Diagnosis(layer=Layer.CONTROL_PLANE, seen=f"the trail ends with {_listed(events[-5:])}"),
+        )
+        found = next(event for event in events if event.split(" ", 1)[0] == expect.event)
+        return (f"after {took_s:.1f} s the audit trail shows {found}",)
+
+    def address(self, name: str, source: str | None = None) -> IPv4Address:
+        """A peer's overlay address; a host's where it stands, on the network it shares with `source` if there is one.
+
+        Raises ProbeProblem for a peer that has no address.
+        """
+        member = self.lab.member(name)
+        if member.role is Role.PEER:
+            overlay = self.lab.control_plane.status(member.machine).address
+            if overlay is None:
+                raise ProbeProblem(f"{name} has no overlay address", where=name, hint=f"inv exec {name} -- ip addr")
+            return overlay
+        own = self.scenario.spec.peers[source].networks if source else ()
+        return next(
+            (address for network, address in member.machine.addresses.items() if network in own),
+            next(iter(member.machine.addresses.values())),
+        )
+
+    def _comes_about(
+        self,
+        expect: Expectation,
+        read: Callable[[], _Seen],
+        good: Callable[[_Seen], bool],
+        explain: Callable[[_Seen], Diagnosis],
+        *,
+        lasts: bool = False,
+    ) -> tuple[_Seen, float]:
+        """Read until `good`, for at most `within`; with `lasts` it must then stay so for the hold time."""
+        begin_s = self.lab.clock.now()
+        seen = read()
+        while not good(seen) and self.lab.clock.now() - begin_s < expect.within:
+            self.lab.clock.wait(_PAUSE_S)
+            seen = read()
+        came_s = self.lab.clock.now()
+        hold_s = ((expect.holds if isinstance(expect, Lasting) else None) or HOLD_S) if lasts else 0.0
+        while good(seen) and self.lab.clock.now() - came_s < hold_s:
+            self.lab.clock.wait(_PAUSE_S)
+            seen = read()
+        if not good(seen):
+            raise StepFailed(explain(seen), (f"not so after {self.lab.clock.now() - begin_s:.1f} s",))
+        return seen, came_s - begin_s
+
+    def _relay_counted(self, source: Machine, target: str) -> str:
+        """The relay's own counter must grow while the pair talks: the client's word alone proves nothing."""
+        plane, clock = self.lab.control_plane, self.lab.clock
+        before = plane.relayed_bytes()
+        self.lab.engine.exec(source.container_id, [*_PINGS, str(self.address(target))])
+        begin_s = clock.now()
+        while (grown := plane.relayed_bytes() - before) <= 0 and clock.now() - begin_s < COUNTED_S:
+            clock.wait(_PAUSE_S)
+        if grown <= 0:
+            seen = f"{source.name} and {target} talked, and the relay's own counter stood still"
+            raise StepFailed(Diagnosis(layer=Layer.PATH, seen=seen))
+        return f"the relay's own counter grew by {grown} bytes meanwhile"
+
+    def _reached(self, expect: Expect, probe: Probe) -> Evidence:
+        source = self.lab.machine(expect.source)
+        begin_s = self.lab.clock.now()
+        attempt, tries = self._try(expect, probe), 1
+        while not attempt.reached and self.lab.clock.now() - begin_s < expect.within:
+            self.lab.clock.wait(_PAUSE_S)
+            attempt, tries = self._try(expect, probe), tries + 1
+        took_s = self.lab.clock.now() - begin_s
+        if not attempt.reached:
+            seen = f"unreachable for {took_s:.1f} s in {tries} probes, last: {attempt.why}"
+            raise StepFailed(why_unreachable(self.lab, source, expect.target, probe), (seen,))
+        evidence: Evidence = (f"{expect.source} got an answer after {took_s:.1f} s ({tries} probes)",)
+        if expect.by == "http":
+            evidence += self._caller(expect, attempt)
+        self._note_success(expect, took_s)
+        return evidence
+
+    def _not_reached(self, expect: Expect, probe: Probe) -> Evidence:
+        contact_s = self.success_s.get(_asked(expect), self.lab.control_plane.first_contact_s)
+        hold_s = expect.holds or max(HOLD_S, 2 * contact_s)
+        begin_s = self.lab.clock.now()
+        attempt = self._try(expect, probe)
+        while attempt.reached and self.lab.clock.now() - begin_s < expect.within:
+            self.lab.clock.wait(_PAUSE_S)
+            attempt = self._try(expect, probe)
+        waited_s = self.lab.clock.now() - begin_s
+        attempts = [attempt]
+        while not attempt.reached and attempt.started_s - attempts[0].started_s < hold_s:
+            self.lab.clock.wait(_PAUSE_S)
+            attempt = self._try(expect, probe)
+            attempts.append(attempt)
+        held_s = attempt.started_s - attempts[0].started_s
+        seen = callers(self.lab.engine, server_of(self.lab, expect.target)) if expect.by != "ping" else {}
+        arrived = [seen[tried.nonce] for tried in attempts if tried.nonce in seen]
+        if attempt.reached or arrived:
+            how = "answered" if attempt.reached else f"not answered, yet {expect.target} saw {arrived[0]} calling"
+            why = why_reachable(self.lab, self.lab.machine(expect.source), expect.target, probe.address)
+            raise StepFailed(why, (f"reachable after {waited_s + held_s:.1f} s: {how}",))
+        self.held_s[_asked(expect)] = min(held_s, self.held_s.get(_asked(expect), held_s))
+        silent = (f"{expect.target}'s log shows none of them",) if expect.by != "ping" else ()
+        return (f"{len(attempts)} probes over {held_s:.1f} s, none answered, last: {attempt.why}", *silent)
+
+    def _note_success(self, expect: Expect, took_s: float) -> None:
+        """An earlier negative that held for less than twice this time may have been mere slowness."""
+        self.success_s[_asked(expect)] = max(took_s, self.success_s.get(_asked(expect), 0.0))
+        held_s = self.held_s.get(_asked(expect))
+        if held_s is not None and held_s < 2 * took_s:
+            raise ProbeProblem(
+                f"An earlier negative held for {held_s:.1f} s, and a success took {took_s:.1f} s",
+                where=f"{expect.source} to {expect.target}",
+                why="a negative shorter than twice a success may have been mere slowness",
+                hint="give it more time: holds: 20s",
+            )
+
+    def _caller(self, expect: Expect, attempt: Attempt) -> Evidence:
+        """Whom the server saw calling, by its own log. Raises StepFailed when it was not who it should be."""
+        caller = callers(self.lab.engine, server_of(self.lab, expect.target)).get(attempt.nonce)
+        if caller is None:
+            seen = f"an answer came, but {expect.target}'s log does not show the request: another server answered"
+            raise StepFailed(Diagnosis(layer=Layer.TARGET, seen=seen))
+        if expect.seen_as and caller not in self._addresses(expect.seen_as):
+            seen = f"{expect.target} saw {caller} ({self._owner(caller)}) calling, not {expect.seen_as}"
+            raise StepFailed(Diagnosis(layer=Layer.ROUTE, seen=seen))
+        return (f"{expect.target}'s log shows the caller {caller} ({self._owner(caller)})",)
+
+    def _try(self, expect: Expect, probe: Probe) -> Attempt:
+        return probe.attempt(self.lab.engine, self.lab.clock, self.lab.machine(expect.source))
+
+    def _addresses(self, peer: str) -> set[IPv4Address]:
+        return {*self.lab.machine(peer).addresses.values(), self.address(peer)}
+
+    def _owner(self, address: IPv4Address) -> str:
+        owners = [name for name, member in self.lab.members.items() if address in member.machine.addresses.values()]
+        overlay = [peer.name for peer in self.lab.control_plane.listed() if peer.address == address]
+        return (owners + overlay + ["no machine of this lab"])[0]
+
+
+def _asked(expect: Expect) -> Asked:
+    return expect.source, expect.target, expect.by, expect.port
+
+
+def _listed(things: tuple[object, ...]) -> str:
+    return ", ".join(map(str, things)) or "nothing"
