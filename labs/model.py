@@ -81,6 +81,8 @@ class Container:
     devices: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
     shares_network_of: str | None = None
+    dns: tuple[IPv4Address, ...] = ()
+    dns_options: tuple[str, ...] = ()
     security_opt: tuple[str, ...] = ()
     read_only: bool = False
     mem_limit_bytes: int | None = None
@@ -157,13 +159,15 @@ class Lan:
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A machine that runs the product's own client. `networks` are the LANs it stands on besides the underlay,
-    `ports` where a web server answers beside the client; with `joins` False it is enrolled later."""
+    `ports` where a web server answers beside the client; with `joins` False it is enrolled later. `resolver` is the
+    host that the machine itself asks for names."""
 
     name: str
     user: str
     networks: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     joins: bool = True
+    resolver: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,7 +279,7 @@ class Paths(Protocol):
         """How `source` reaches `target` now, by its own client; asking sends a packet so that there is a path."""
 
     def relayed_bytes(self) -> int:
-        """What the relay itself has carried since it started."""
+        """What the relay has sent since it started, by its own counter or its container's interface."""
 
 
 @runtime_checkable
@@ -345,6 +345,14 @@ def edit(context: Context, machine: Machine, path: str, content: str, scope: Sco
     """Replace a configuration file, as an operator edits it."""
     context.engine.copy_in(machine.container_id, [File(path, content.encode())])
     context.journal.record(Kind.EDIT, scope, subject, f"{machine.name}: {path}")
+
+
+def sent_bytes(context: Context, machine: Machine) -> int:
+    """What a container has sent on all its networks, by the engine's statistics. Raises ControlPlaneProblem."""
+    networks = context.engine.stats(machine.container_id).get("networks")
+    if not isinstance(networks, Mapping):
+        raise ControlPlaneProblem("The engine counts no network traffic", where=machine.name)
+    return sum(int(counters["tx_bytes"]) for counters in networks.values())
 
 
 def restart(context: Context, machine: Machine, ready: Ready) -> None:

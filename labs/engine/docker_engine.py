@@ -300,6 +300,8 @@ def _create_body(container: Container, networks: Mapping[str, str], volumes: Map
         "Binds": [f"{volumes[mount.volume]}:{mount.target}" for mount in container.volumes],
         "CapAdd": container.cap_add,
         "CapDrop": container.cap_drop,
+        "Dns": [str(address) for address in container.dns],
+        "DnsOptions": container.dns_options,
         "Devices": [_device(device) for device in container.devices],
         "Memory": container.mem_limit_bytes or 0,
         "NetworkMode": _network_mode(container, networks),

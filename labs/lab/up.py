@@ -208,7 +208,10 @@ class _Run:
     def _peer(self, peer: Peer, driver: ControlPlane, plane: Future[ControlPlane], user: Future[None]) -> None:
         spec = driver.peer_container(peer, self.plan.client_image, self.plan.inventory.settings)
         places = tuple(self._place(peer.name, network) for network in (self.plan.control, *peer.networks))
-        machine = self._start(replace(spec, attachments=places), {labels.ROLE: Role.PEER, labels.USER: peer.user})
+        # Docker would say ndots:0, and no machine outside of Docker does: short names would skip the search list.
+        dns = (self._address_of(peer.resolver),) if peer.resolver else ()
+        spec = replace(spec, attachments=places, dns=dns, dns_options=("ndots:1",))
+        machine = self._start(spec, {labels.ROLE: Role.PEER, labels.USER: peer.user})
         self._route_out(machine, peer.networks)
         if peer.ports:
             self._web_server(f"{peer.name}{WEB}", peer.ports, shares_network_of=machine.container_id)

@@ -32,7 +32,7 @@ class Scenario:
         spec = self.spec
         lans = (Lan(name, lan.kind == "public", lan.gateway) for name, lan in spec.networks.items())
         peers = (
-            Peer(name, peer.user, peer.networks, peer.serves, peer.joins == "at-once")
+            Peer(name, peer.user, peer.networks, peer.serves, peer.joins == "at-once", peer.resolver)
             for name, peer in spec.peers.items()
         )
         hosts = (
@@ -128,6 +128,8 @@ def _check_members(source: Source, spec: ScenarioSpec) -> None:
     for name, peer in spec.peers.items():
         for number, network in enumerate(peer.networks):
             _known(source, ("peers", name, "networks", number), network, spec.networks, "network")
+        if peer.resolver is not None:
+            _known(source, ("peers", name, "resolver"), peer.resolver, spec.hosts, "host")
     _check_hosts(source, spec)
     for name, network_spec in spec.networks.items():
         if network_spec.gateway is not None:

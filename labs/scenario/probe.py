@@ -95,7 +95,8 @@ def look_up(engine: Engine, consumer: Machine, name: str) -> Answer:
     ping is the one program that every image has and that prints what the library answered. Raises
     ProbeProblem when that could not be tried.
     """
-    argv = ["ping", "-c", "1", name]
+    # It has to end by itself: what it has printed into a pipe is lost when it is killed.
+    argv = ["ping", "-c", "1", "-W", "1", name]
     result = _limited(engine, consumer, argv, LOOKUP_S)
     if found := _PINGED.match(result.stdout):
         return Answer(IPv4Address(found[1]), "answered")

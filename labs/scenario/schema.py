@@ -24,12 +24,14 @@ class NetworkSpec(Model):
 
 class PeerSpec(Model):
     """A machine that runs the product's client. `networks` are the LANs it stands on, `serves` the TCP ports on
-    which a web server answers there; with `joins: later` a join step enrols it."""
+    which a web server answers there; with `joins: later` a join step enrols it. `resolver` is the DNS server that
+    the machine itself asks."""
 
     user: Name
     networks: tuple[Name, ...] = ()
     serves: tuple[TcpPort, ...] = ()
     joins: Literal["at-once", "later"] = "at-once"
+    resolver: Name | None = None
 
 
 class HostSpec(Model):

@@ -28,7 +28,7 @@ done); ip link set "$dev" "$2" """
 
 @dataclass
 class Actor:
-    """Carries out the steps of one scenario. `undo` is what a heal has to do, `called` what renamed peers are called."""
+    """Carries out the steps of one scenario. `undo` is what a heal has to do, `called` how renamed peers are called."""
 
     scenario: Scenario
     lab: Lab
@@ -44,6 +44,8 @@ class Actor:
         """Carry out one step and return its evidence. Raises StepFailed, or LabsError when it could not be tried."""
         self.observation = None
         before = len(self.lab.journal.entries)
+        if not isinstance(action, (verbs.Expectation, verbs.Observe)):
+            self.asker.recovering = isinstance(action, (verbs.OfPart, verbs.Heal))
         evidence = self.do(action)
         entries = self.lab.journal.entries[before:]
         return evidence + tuple(f"{entry.kind} on {entry.subject}: {entry.action}" for entry in entries)

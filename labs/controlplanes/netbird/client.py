@@ -31,7 +31,8 @@ def container(peer: Peer, image: str, settings: Settings) -> Container:
             **lazy,
         },
         cap_drop=("ALL",),
-        cap_add=("NET_ADMIN",),
+        # The client itself needs no NET_RAW; busybox's ping does.
+        cap_add=("NET_ADMIN", "NET_RAW"),
         devices=("/dev/net/tun",),
         security_opt=("no-new-privileges",),
         # Docker mounts /proc/sys read-only, so what a router needs is set from outside, on every peer alike.
@@ -39,8 +40,6 @@ def container(peer: Peer, image: str, settings: Settings) -> Container:
             "net.ipv4.ip_forward": "1",
             "net.ipv4.conf.all.src_valid_mark": "1",
             "net.ipv4.conf.all.rp_filter": "2",
-            # The client runs without NET_RAW; this lets probes ping without it.
-            "net.ipv4.ping_group_range": "0 2147483647",
         },
     )
 
