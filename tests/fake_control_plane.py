@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 
-from labs.controlplanes import Context, ListedPeer, Machine, PeerStatus, Route
+from labs.controlplanes import Ability, Context, ListedPeer, Machine, Path, PeerStatus, Route, Rule
 from labs.engine import ExecResult
+from labs.errors import ControlPlaneProblem
 from labs.journal import Kind, Scope
-from labs.model import Container, Peer, Product
+from labs.model import Container, Peer, Product, Settings
+from labs.timing import JOIN_S
 
 
 @dataclass
 class FakeControlPlane:
-    """Grants everything at once and keeps what it granted."""
+    """Grants everything at once and keeps what it granted. `relayed` are the pairs that have no direct path."""
 
     context: Context
     product: Product = Product.HEADSCALE
     api_service: str = "headscale"
     first_contact_s: float = 1.0
+    resettle_s: float = 1.0
+    peer_domain: str = "mesh.test"
+    parts: Mapping[str, str] = field(default_factory=lambda: {"control-plane": "headscale"})
+    lacks: Mapping[Ability, str] = field(default_factory=dict)
     users: list[str] = field(default_factory=list)
+    keys: dict[str, bool] = field(default_factory=dict)
     peers: dict[str, ListedPeer] = field(default_factory=dict)
     routes: dict[IPv4Network, Route] = field(default_factory=dict)
+    exits: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    leaves_by: dict[str, str] = field(default_factory=dict)
+    records: dict[str, IPv4Address] = field(default_factory=dict)
+    resolvers: dict[str, IPv4Address] = field(default_factory=dict)
+    rules: list[Rule] | None = None
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    paths: dict[tuple[str, str], Path] = field(default_factory=dict)
+    relayed: int = 0
     credentials: Mapping[str, str] = field(default_factory=dict)
 
     def bootstrap(self) -> Mapping[str, str]:
@@ -34,35 +49,111 @@ class FakeControlPlane:
     def add_user(self, user: str) -> None:
         self.users.append(user)
 
-    def peer_container(self, peer: Peer, image: str) -> Container:
+    def make_key(self, name: str, user: str, *, one_off: bool, lasts_s: float) -> None:
+        self.keys[name] = one_off
+        self._record(Kind.API, Scope.USER, user, "key")
+
+    def peer_container(self, peer: Peer, image: str, settings: Settings) -> Container:
         return Container(peer.name, image)
 
     def wait_for_daemon(self, peer: Machine) -> None:
         self.context.wait_inside(peer, "true", what="The daemon", timeout_s=1)
 
-    def join(self, peer: Peer, machine: Machine) -> None:
+    def join(self, peer: Peer, machine: Machine, key: str = "", timeout_s: float = JOIN_S) -> None:
+        if key and key not in self.keys:
+            raise ControlPlaneProblem("refused", where=peer.name, why="invalid key")
+        if key and self.keys[key]:
+            del self.keys[key]
         address = IPv4Address("100.64.0.1") + len(self.peers)
         self.peers[peer.name] = ListedPeer(str(len(self.peers)), peer.name, address, online=True)
 
     def listed(self) -> tuple[ListedPeer, ...]:
         served = {route.via.name: prefix for prefix, route in self.routes.items()}
         return tuple(
-            replace(peer, routes=(served[peer.name],) if peer.name in served else ()) for peer in self.peers.values()
+            replace(peer, routes=(served[name],) if name in served else ()) for name, peer in self.peers.items()
         )
 
     def status(self, machine: Machine) -> PeerStatus:
         routes = tuple(
             prefix for prefix, route in self.routes.items() if machine.name in [one.name for one in route.consumers]
         )
-        return PeerStatus(connected=True, address=self.peers[machine.name].address, routes=routes)
+        own = self.peers.get(machine.name)
+        others = tuple(peer.address for name, peer in self.peers.items() if name != machine.name)
+        return PeerStatus(own is not None, own.address if own else None, routes, others)
+
+    def remove_peer(self, peer: str) -> None:
+        del self.peers[self._key(peer)]
+
+    def rename_peer(self, peer: str, name: str) -> None:
+        self.peers[self._key(peer)] = replace(self.peers[self._key(peer)], name=name)
+
+    def expire_peer(self, peer: str) -> None:
+        self.peers[self._key(peer)] = replace(self.peers[self._key(peer)], expired=True)
 
     def publish_route(self, route: Route) -> None:
         self.routes[route.prefix] = route
-        self.context.journal.record(Kind.API, Scope.ROUTE, route.name, "publish")
+        self._record(Kind.API, Scope.ROUTE, route.name, "publish")
 
     def withdraw_route(self, route: Route) -> None:
         self.routes.pop(route.prefix, None)
-        self.context.journal.record(Kind.API, Scope.ROUTE, route.name, "withdraw")
+        self._record(Kind.API, Scope.ROUTE, route.name, "withdraw")
+
+    def offer_exit(self, via: Machine, consumers: Iterable[Machine]) -> None:
+        self.exits[via.name] = tuple(consumer.name for consumer in consumers)
+
+    def withdraw_exit(self, via: Machine) -> None:
+        del self.exits[via.name]
+
+    def exit_offered(self, on: Machine, via: Machine) -> bool:
+        return on.name in self.exits.get(via.name, ())
+
+    def choose_exit(self, on: Machine, via: Machine, *, lan_access: bool) -> None:
+        self.leaves_by[on.name] = via.name
+
+    def leave_exit(self, on: Machine) -> None:
+        del self.leaves_by[on.name]
+
+    def set_record(self, name: str, address: IPv4Address) -> None:
+        self.records[name] = address
+
+    def remove_record(self, name: str) -> None:
+        del self.records[name]
+
+    def split_dns(self, domain: str, server: IPv4Address) -> None:
+        self.resolvers[domain] = server
+
+    def drop_split_dns(self, domain: str) -> None:
+        del self.resolvers[domain]
+
+    def deny_all(self) -> None:
+        self.rules = []
+
+    def allow(self, rule: Rule) -> None:
+        self.rules = [*(self.rules or ()), rule]
+
+    def revoke(self, rule: Rule) -> None:
+        self.rules = [kept for kept in self.rules or () if kept != rule]
+
+    def allow_exit(self, source: str, via: str) -> None:
+        self.allow(Rule(source, via))
+
+    def set_group(self, name: str, users: Iterable[str]) -> None:
+        self.groups[name] = tuple(users)
+
+    def path(self, source: Machine, target: Machine) -> Path:
+        return self.paths.get((source.name, target.name), Path.DIRECT)
+
+    def relayed_bytes(self) -> int:
+        return self.relayed
+
+    def events(self) -> tuple[str, ...]:
+        return tuple(f"{entry.action} by owner" for entry in self.context.journal.entries)
+
+    def _key(self, name: str) -> str:
+        return next(key for key, peer in self.peers.items() if peer.name == name)
+
+    def _record(self, kind: Kind, scope: Scope, subject: str, action: str) -> None:
+        self.context.journal.record(kind, scope, subject, action)
 
 
 OK = ExecResult(0, "", "")

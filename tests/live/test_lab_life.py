@@ -22,7 +22,7 @@ from labs.lab.health import existing, problems
 from labs.lab.plan import Plan
 from labs.lab.removal import Removed, remove
 from labs.lab.up import up
-from labs.model import Host, Inventory, Peer, Role
+from labs.model import Host, Inventory, Lan, Peer, Role
 from labs.timing import SystemClock
 from tests.live.conftest import Planned
 
@@ -159,7 +159,7 @@ def test_a_stopped_service_makes_a_lab_unhealthy(engine: Engine, planned: Planne
 @pytest.mark.smoke
 def test_a_failed_up_leaves_nothing(engine: Engine, planned: Planned) -> None:
     """The host's image is missing, which shows when services and peers are on their way already."""
-    inventory = Inventory(("office",), (Peer("laptop", "alice"),), (Host("printer", "office", 10, "http"),))
+    inventory = Inventory((Lan("office"),), (Peer("laptop", "alice"),), (Host("printer", (("office", 10),), "http"),))
     plan = planned("headscale", inventory=inventory)
     broken = replace(plan, images={**plan.images, "TOOLBOX_IMAGE": "mesh-labs/no-such-image:1"})
     with pytest.raises(LabsError, match="no such"):
@@ -168,7 +168,7 @@ def test_a_failed_up_leaves_nothing(engine: Engine, planned: Planned) -> None:
 
 
 def test_a_failed_up_keeps_everything_when_asked(engine: Engine, planned: Planned) -> None:
-    inventory = Inventory(("office",), (), (Host("printer", "office", 10, "http"),))
+    inventory = Inventory((Lan("office"),), (), (Host("printer", (("office", 10),), "http"),))
     plan = planned("headscale", inventory=inventory)
     broken = replace(plan, images={**plan.images, "TOOLBOX_IMAGE": "mesh-labs/no-such-image:1"})
     with pytest.raises(LabsError):

@@ -28,15 +28,15 @@ from labs.lab.health import existing
 from labs.lab.plan import Plan, checked_name, topologies, topology_folder
 from labs.lab.removal import Removed, remove
 from labs.lab.up import Step, up
-from labs.model import Host, Inventory, Peer, Role
+from labs.model import Host, Inventory, Lan, Peer, Role
 from labs.timing import SystemClock
 from tests.fake_control_plane import FakeControlPlane, runs_everything
 
 IMAGES = {"HEADSCALE_IMAGE": "h:1", "TAILSCALE_IMAGE": "t:1", "TOOLBOX_IMAGE": "b:1"}
 INVENTORY = Inventory(
-    ("office",),
+    (Lan("office"),),
     (Peer("laptop", "alice"), Peer("router", "bob", ("office",))),
-    (Host("printer", "office", 10, "http"),),
+    (Host("printer", (("office", 10),), "http"),),
 )
 
 
