@@ -1,14 +1,15 @@
-"""Scenario files as pytest tests: `pytest --lab headscale --lab netbird scenarios/`.
+"""Scenario files as pytest tests, and labs as fixtures: `pytest --lab headscale --lab netbird scenarios/`.
 
-Each *.scenario.yaml becomes one test for each lab, on a fresh lab of its own. Nothing is collected
-without `--lab` (or the ini key `mesh_labs`), and nothing heavy is imported.
+Each *.scenario.yaml becomes one test for each lab, on a fresh lab of its own; a scenario that does not
+apply to a product is no test, and the summary says why. Nothing is collected without `--lab` (or the
+ini key `mesh_labs`), and nothing heavy is imported.
+
+Tests in Python take `headscale_lab`, `netbird_lab`, or `lab`, which is both in turn (docs/scenarios.md).
 """
 
 from __future__ import annotations
 
-import io
-import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,12 @@ import pytest
 if TYPE_CHECKING:
     from labs.engine import Engine
     from labs.results import ScenarioResult
+    from labs.scripted import ScriptedLab
 
 _SUFFIX = ".scenario.yaml"
 _ENGINE = pytest.StashKey["Engine"]()
 _NOT_APPLICABLE = pytest.StashKey[list[str]]()
+_WORKER_KEY = "mesh_labs_not_applicable"
 
 
 class ScenarioFailed(Exception):
@@ -34,19 +37,41 @@ class ScenarioFailed(Exception):
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("mesh-labs")
     group.addoption("--lab", action="append", metavar="TOPOLOGY", help="run scenario files on this topology")
-    group.addoption("--keep-lab", action="store_true", help="keep the lab of a scenario that fails")
+    group.addoption("--repeat", type=int, default=1, metavar="N", help="run each scenario N times, each on a fresh lab")
+    group.addoption("--keep-on-failure", action="store_true", help="keep the lab of a scenario that fails")
+    group.addoption("--artefacts", metavar="DIR", help="keep logs, statuses and routes of failed scenarios there")
+    group.addoption("--scenario-results", metavar="DIR", help="store each scenario's result there, as JSON")
     parser.addini("mesh_labs", type="args", help="topologies that scenario files run on, as --lab")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_NOT_APPLICABLE] = []
     config.addinivalue_line("markers", "scenario: a scenario file on a lab")
+    config.stash[_NOT_APPLICABLE] = []
+    if config.pluginmanager.hasplugin("dsession"):
+        config.pluginmanager.register(_FromWorkers(config))
+
+
+class _FromWorkers:
+    """With pytest-xdist the workers collect: each of them tells what did not apply."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_testnodedown(self, node: Any) -> None:
+        known = self._config.stash[_NOT_APPLICABLE]
+        known += [reason for reason in node.workeroutput.get(_WORKER_KEY, ()) if reason not in known]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_WORKER_KEY] = session.config.stash[_NOT_APPLICABLE]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if reasons := config.stash[_NOT_APPLICABLE]:
         terminalreporter.section("not applicable")
-        for reason in reasons:
+        for reason in sorted(reasons):
             terminalreporter.line(reason)
 
 
@@ -67,19 +92,29 @@ def _topologies(config: pytest.Config) -> list[str]:
 
 
 class ScenarioFile(pytest.File):
-    """One file, as one test for each topology."""
+    """One file, as one test for each topology and repetition."""
 
     def collect(self) -> Iterable[ScenarioItem]:
         from labs.lab.plan import product_of  # noqa: PLC0415 - only a run needs the rest of the toolkit
-        from labs.scenario import read  # noqa: PLC0415
+        from labs.scenario import read, topology_for  # noqa: PLC0415
 
         scenario = read(self.path)
-        for topology in _topologies(self.config):
-            if why := scenario.not_applicable(product_of(topology)):
-                self.config.stash[_NOT_APPLICABLE].append(f"{scenario.name} on {topology}: {why}")
+        repeat = self.config.getoption("--repeat")
+        for asked in _topologies(self.config):
+            product = product_of(asked)
+            if why := scenario.not_applicable(product):
+                self.config.stash[_NOT_APPLICABLE].append(f"{scenario.name} on {asked}: {why}")
                 continue
-            name = f"{self.path.name.removesuffix(_SUFFIX)}[{topology}]"
-            yield ScenarioItem.from_parent(self, name=name, topology=topology)
+            topology = topology_for(scenario, asked, product)
+            for number in range(1, repeat + 1):
+                again = f"-{number}" if repeat > 1 else ""
+                yield ScenarioItem.from_parent(self, name=f"{scenario.name}[{topology}{again}]", topology=topology)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override]
+        """A file that is not understood is the reader's to mend: its own words, without a traceback."""
+        from labs.errors import LabsError  # noqa: PLC0415
+
+        return str(excinfo.value) if isinstance(excinfo.value, LabsError) else super().repr_failure(excinfo)
 
 
 class ScenarioItem(pytest.Item):
@@ -99,34 +134,24 @@ class ScenarioItem(pytest.Item):
             raise ScenarioFailed(result)
 
     def _run(self) -> ScenarioResult:
-        from labs.commands.bringup import start  # noqa: PLC0415
-        from labs.commands.common import Output  # noqa: PLC0415
-        from labs.lab import labels  # noqa: PLC0415
-        from labs.lab.removal import remove  # noqa: PLC0415
-        from labs.results import Outcome  # noqa: PLC0415
-        from labs.scenario import read, run  # noqa: PLC0415
+        from labs.results import save  # noqa: PLC0415
+        from labs.scenario import Trial, read  # noqa: PLC0415
 
-        engine = self._engine()
-        scenario = read(self.path)
-        name = f"{scenario.name[:14]}-{self._topology[:8]}-{secrets.token_hex(2)}"
-        lines = io.StringIO()
-        keep = False
+        folder, results = self.config.getoption("--artefacts"), self.config.getoption("--scenario-results")
+        said: list[str] = []
+        trial = Trial(
+            _engine(self.config),
+            said.append,
+            Path(folder) if folder else None,
+            self.config.getoption("--keep-on-failure"),
+        )
         try:
-            lab = start(engine, self._topology, name, scenario.inventory, Output(lines))
-            result = run(scenario, lab, lambda _: None)
-            keep = self.config.getoption("--keep-lab") and result.outcome is not Outcome.PASSED
+            result = trial.run(read(self.path), self._topology)
         finally:
-            self.add_report_section("call", "lab", lines.getvalue())
-            if not keep:
-                remove(engine, {labels.LAB: name})
+            self.add_report_section("call", "lab", "\n".join(said))
+        if results:
+            save(result, Path(results) / f"{self.name}.json")
         return result
-
-    def _engine(self) -> Engine:
-        from labs.commands.common import open_engine  # noqa: PLC0415
-
-        if _ENGINE not in self.config.stash:
-            self.config.stash[_ENGINE] = open_engine()
-        return self.config.stash[_ENGINE]
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         from labs.errors import LabsError  # noqa: PLC0415
@@ -140,3 +165,36 @@ class ScenarioItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, 0, self.name
+
+
+def _engine(config: pytest.Config) -> Engine:
+    from labs.commands.common import open_engine  # noqa: PLC0415 - only a run needs an engine
+
+    if _ENGINE not in config.stash:
+        config.stash[_ENGINE] = open_engine()
+    return config.stash[_ENGINE]
+
+
+def _scripted(request: pytest.FixtureRequest, topology: str) -> Iterator[ScriptedLab]:
+    from labs.scripted import ScriptedLab  # noqa: PLC0415
+
+    with ScriptedLab(topology, engine=_engine(request.config)) as lab:
+        yield lab
+
+
+@pytest.fixture
+def headscale_lab(request: pytest.FixtureRequest) -> Iterator[ScriptedLab]:
+    """A Headscale lab that starts with the first thing asked of it."""
+    yield from _scripted(request, "headscale")
+
+
+@pytest.fixture
+def netbird_lab(request: pytest.FixtureRequest) -> Iterator[ScriptedLab]:
+    """A NetBird lab that starts with the first thing asked of it."""
+    yield from _scripted(request, "netbird")
+
+
+@pytest.fixture(params=["headscale", "netbird"])
+def lab(request: pytest.FixtureRequest) -> Iterator[ScriptedLab]:
+    """Both in turn."""
+    yield from _scripted(request, request.param)

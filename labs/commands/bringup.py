@@ -8,30 +8,22 @@ from collections.abc import Callable
 
 from labs.commands.common import Output
 from labs.engine import Engine
-from labs.images import ImageEvent, ensure
+from labs.images import ImageEvent
 from labs.lab import Lab
-from labs.lab.files import name_taken
-from labs.lab.health import existing
-from labs.lab.plan import Plan, image_variables
-from labs.lab.up import Step, up
+from labs.lab.start import start as begin
+from labs.lab.up import Step
 from labs.model import Inventory
-from labs.timing import SystemClock
 
 _STILL_GOING_S = 10.0
 
 
 def start(engine: Engine, topology: str, name: str, inventory: Inventory, out: Output, *, keep: bool = False) -> Lab:
-    """The lab that is asked for: the healthy one that is there already, else a new one."""
-    clock = SystemClock()
+    """The lab that is asked for, with progress on `out`."""
     progress = Progress(out)
-    images = ensure(engine, image_variables(topology, inventory), progress.image)
-    plan = Plan(name, topology, inventory, images)
-    with name_taken(name):
-        found = existing(plan, engine, clock)
-        if found:
-            out.line(f"Lab {name} is there already.")
-            return found
-        return up(plan, engine, clock, progress.step, keep=keep)
+    lab, new = begin(engine, topology, name, inventory, progress.step, progress.image, keep=keep)
+    if not new:
+        out.line(f"Lab {name} is there already.")
+    return lab
 
 
 class Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,11 +25,25 @@ _PYTEST_EXITS = {1: CheckFailed, 2: Interrupted, 3: EnvironmentProblem, 4: Usage
         "scenarios": "Which scenarios, comma-separated, by name or file (default: all).",
         "labs": "On which topologies, comma-separated.",
         "junit": "Write JUnit XML to this file.",
-        "keep": "Keep the lab of a scenario that fails.",
+        "keep_on_failure": "Keep the lab of a scenario that fails, and say how to get in.",
+        "jobs": "How many scenarios run side by side.",
+        "repeat": "How often each runs, each time on a fresh lab.",
+        "artefacts": "Where logs, statuses and routes of a failed scenario are kept.",
+        "results": "Store each scenario's result in this folder, as JSON.",
+        "dry": "Start nothing: print who takes part, the steps, and what the operator would do.",
     },
 )
 def check(
-    _: Context, scenarios: str = "", labs: str = "headscale,netbird", junit: str = "", keep: bool = False
+    _: Context,
+    scenarios: str = "",
+    labs: str = "headscale,netbird",
+    junit: str = "",
+    keep_on_failure: bool = False,
+    jobs: int = 1,
+    repeat: int = 1,
+    artefacts: str = "results/artefacts",
+    results: str = "",
+    dry: bool = False,
 ) -> None:
     """Run scenarios, each on a fresh lab of each topology, as pytest tests.
 
@@ -40,9 +55,15 @@ def check(
 
     from labs.lab.plan import topologies  # noqa: PLC0415
 
-    files = _files(scenarios)
+    files = scenario_files(scenarios)
+    if dry:
+        _print_plans(files, words(labs, topologies(), "topology"))
+        return
     arguments = [f"--lab={name}" for name in words(labs, topologies(), "topology")]
-    arguments += ["--keep-lab"] if keep else []
+    arguments += ["--keep-on-failure"] if keep_on_failure else []
+    arguments += ["-n", str(jobs)] if jobs > 1 else []
+    arguments += [f"--repeat={repeat}", f"--artefacts={Path(artefacts).resolve()}"]
+    arguments += [f"--scenario-results={Path(results).resolve()}"] if results else []
     arguments += [f"--junitxml={junit}"] if junit else []
     # The plugin is this very package, which is imported by now; none of its assertions are pytest's to rewrite.
     arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
@@ -67,7 +88,7 @@ def demo(_: Context, json: bool = False, out: str = "") -> None:
     output = console(json)
     engine = open_engine()
     try:
-        result = run_demo(engine, _DEMO, _files(_DEMO_SCENARIO)[0], output)
+        result = run_demo(engine, _DEMO, scenario_files(_DEMO_SCENARIO)[0], output)
     finally:
         engine.close()
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -83,7 +104,7 @@ def demo(_: Context, json: bool = False, out: str = "") -> None:
         raise CheckFailed("Not every scenario passed", where=", ".join(failed))
 
 
-def _files(scenarios: str) -> list[Path]:
+def scenario_files(scenarios: str) -> list[Path]:
     """Scenario files by name or path, comma-separated; all of them for an empty text. Raises UsageError."""
     from labs import resources  # noqa: PLC0415 - start-up time
     from labs.scenario import SUFFIX  # noqa: PLC0415
@@ -99,4 +120,38 @@ def _files(scenarios: str) -> list[Path]:
     return [Path(word).resolve() if word not in named else known[word] for word in given]
 
 
-namespace = Collection("check", check, demo)
+def _print_plans(files: Sequence[Path], topologies: Sequence[str]) -> None:
+    from labs.lab.plan import product_of  # noqa: PLC0415 - start-up time
+    from labs.scenario import read, topology_for  # noqa: PLC0415
+    from labs.scenario.dry import plan_lines  # noqa: PLC0415
+
+    out = console()
+    for scenario in map(read, files):
+        for asked in topologies:
+            product = product_of(asked)
+            for line in plan_lines(scenario, product, topology_for(scenario, asked, product)):
+                out.line(line)
+
+
+@task(name="scenarios", help={"json": "Print only JSON."})
+def scenarios_(_: Context, json: bool = False) -> None:
+    """List all scenarios, what each shows, and the products it applies to.
+
+    Example:
+
+        inv scenarios
+    """
+    from labs.model import Product  # noqa: PLC0415 - start-up time
+    from labs.scenario import read  # noqa: PLC0415
+
+    found = [read(file) for file in scenario_files("")]
+    reasons = {scenario.name: {product: scenario.not_applicable(product) for product in Product} for scenario in found}
+    if json:
+        rows = [{"name": s.name, "title": s.spec.title, "not_applicable": reasons[s.name]} for s in found]
+        emit_json(rows)
+        return
+    applies = {name: ", ".join(p for p, why in said.items() if not why) for name, said in reasons.items()}
+    console().table(("SCENARIO", "PRODUCTS", "TITLE"), [(s.name, applies[s.name], s.spec.title) for s in found])
+
+
+namespace = Collection("check", check, demo, scenarios_)

@@ -48,6 +48,7 @@ __all__ = [
     "Route",
     "Routes",
     "Rule",
+    "actions",
     "control_plane",
     "lacking",
     "lacks",
@@ -69,6 +70,15 @@ def lacks(product: Product) -> Mapping[Ability, str]:
 def lacking(plane: ControlPlane, ability: Ability) -> UsageError:
     """The error for asking a product what it does not have."""
     return UsageError(f"{plane.product} has no {ability}", why=plane.lacks.get(ability, ""))
+
+
+def actions(product: Product) -> Mapping[str, tuple[str, ...]]:
+    """What an operator of a product does for each verb, as the journal records it: KIND SCOPE ACTION."""
+    if product is Product.HEADSCALE:
+        from labs.controlplanes.headscale.actions import ACTIONS  # noqa: PLC0415
+    else:
+        from labs.controlplanes.netbird.actions import ACTIONS  # noqa: PLC0415
+    return ACTIONS
 
 
 def service_environment(product: Product, settings: Settings) -> Mapping[str, Mapping[str, str]]:

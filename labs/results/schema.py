@@ -53,7 +53,8 @@ class Observation(_Model):
 
 
 class StepResult(_Model):
-    """One step: `took_s` until its outcome was known; `evidence` from both ends, as short sentences."""
+    """One step: `took_s` until its outcome was known, `held_s` of it waiting for a negative to hold; `evidence` from
+    both ends, as short sentences."""
 
     number: int
     text: str
@@ -62,6 +63,7 @@ class StepResult(_Model):
     evidence: tuple[str, ...] = ()
     diagnosis: Diagnosis | None = None
     observation: Observation | None = None
+    held_s: float = 0.0
 
 
 class JournalEntry(_Model):
@@ -71,6 +73,17 @@ class JournalEntry(_Model):
     subject: str
     action: str
     lab_only: bool
+
+
+class Phases(_Model):
+    """Where a scenario's time went: `start_s` the lab until all had joined, `intents_s` steps that change something,
+    `expectations_s` steps that ask, of which `holds_s` waited for negatives to hold, `teardown_s` removal."""
+
+    start_s: float
+    intents_s: float
+    expectations_s: float
+    holds_s: float
+    teardown_s: float
 
 
 class ScenarioResult(_Model):
@@ -85,6 +98,7 @@ class ScenarioResult(_Model):
     steps: tuple[StepResult, ...]
     journal: tuple[JournalEntry, ...]
     burden: dict[str, int]
+    phases: Phases | None = None
 
 
 class ImageFacts(_Model):

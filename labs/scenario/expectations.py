@@ -50,6 +50,7 @@ class Asker:
     success_s: dict[Asked, float] = field(default_factory=dict)
     held_s: dict[Asked, float] = field(default_factory=dict)
     recovering: bool = False
+    held_total_s: float = 0.0
 
     @singledispatchmethod
     def ask(self, expectation: Expectation) -> Evidence:
@@ -188,6 +189,7 @@ class Asker:
         while good(seen) and self.lab.clock.now() - came_s < hold_s:
             self.lab.clock.wait(_PAUSE_S)
             seen = read()
+        self.held_total_s += self.lab.clock.now() - came_s
         if not good(seen):
             raise StepFailed(explain(seen), (f"not so after {self.lab.clock.now() - begin_s:.1f} s",))
         return seen, came_s - begin_s
@@ -237,6 +239,7 @@ class Asker:
             attempt = self._try(expect, probe)
             attempts.append(attempt)
         held_s = attempt.started_s - attempts[0].started_s
+        self.held_total_s += held_s
         seen = callers(self.lab.engine, server_of(self.lab, expect.target)) if expect.by != "ping" else {}
         arrived = [seen[tried.nonce] for tried in attempts if tried.nonce in seen]
         if attempt.reached or arrived:

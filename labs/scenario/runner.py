@@ -17,8 +17,10 @@ from labs.scenario.steps import Actor
 OnStep = Callable[[StepResult], None]
 
 
-def run(scenario: Scenario, lab: Lab, on_step: OnStep) -> ScenarioResult:
+def run(scenario: Scenario, lab: Lab, on_step: OnStep, skip: frozenset[int] = frozenset()) -> ScenarioResult:
     """Run every step in order, up to the first that does not pass; the rest are listed as not run.
+
+    `skip` leaves out steps by number: that is how it is tried whether a scenario notices when one is missing.
 
     A step fails when the product does not do what the file says; it errors when that could not be
     asked. Neither raises: the result says which.
@@ -28,8 +30,8 @@ def run(scenario: Scenario, lab: Lab, on_step: OnStep) -> ScenarioResult:
     begin_s = lab.clock.now()
     steps: list[StepResult] = []
     for number, step in enumerate(scenario.spec.steps, 1):
-        stopped = any(earlier.outcome is not Outcome.PASSED for earlier in steps)
-        result = _not_run(number, step) if stopped else _run_step(actor, number, step)
+        stopped = any(earlier.outcome in (Outcome.FAILED, Outcome.ERROR) for earlier in steps)
+        result = _not_run(number, step) if stopped or number in skip else _run_step(actor, number, step)
         steps.append(result)
         on_step(result)
     entries = lab.journal.entries[journalled:]
@@ -38,7 +40,7 @@ def run(scenario: Scenario, lab: Lab, on_step: OnStep) -> ScenarioResult:
         title=scenario.spec.title,
         topology=lab.topology,
         product=lab.product,
-        outcome=next((s.outcome for s in steps if s.outcome is not Outcome.PASSED), Outcome.PASSED),
+        outcome=next((s.outcome for s in steps if s.outcome in (Outcome.FAILED, Outcome.ERROR)), Outcome.PASSED),
         took_s=round(lab.clock.now() - begin_s, 3),
         steps=tuple(steps),
         journal=tuple(JournalEntry(**asdict(entry)) for entry in entries),
@@ -48,6 +50,7 @@ def run(scenario: Scenario, lab: Lab, on_step: OnStep) -> ScenarioResult:
 
 def _run_step(actor: Actor, number: int, step: Step) -> StepResult:
     begin_s = actor.lab.clock.now()
+    held_before_s = actor.asker.held_total_s
     diagnosis = None
     try:
         outcome, evidence = Outcome.PASSED, actor.carry_out(step.action)
@@ -66,6 +69,7 @@ def _run_step(actor: Actor, number: int, step: Step) -> StepResult:
         evidence=evidence,
         diagnosis=diagnosis,
         observation=actor.observation,
+        held_s=round(actor.asker.held_total_s - held_before_s, 3),
     )
 
 

@@ -197,9 +197,9 @@ class NetBird:
         self._open(name, self._named("/api/groups", source), resource, ports)
 
     def remove_resource(self, name: str) -> None:
-        policy = self._find("/api/policies", name)
-        if policy is not None:
-            self._route("DELETE", f"/api/policies/{policy['id']}", None, name)
+        for policy in self._api.get("/api/policies"):
+            if policy["name"] == name:
+                self._route("DELETE", f"/api/policies/{policy['id']}", None, name)
         self._route("DELETE", f"/api/networks/{self._named('/api/networks', name)}", None, name)
 
     def offer_exit(self, via: Machine, consumers: Iterable[Machine]) -> None:

@@ -1,0 +1,51 @@
+"""What an operator does for each verb: KIND SCOPE ACTION, as the journal records it; {…} is filled in as it is done.
+
+A verb that is not here is no action of the operator's. Tests compare this with recorded journals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_GROUP = "api route POST /api/groups"
+_NO_GROUP = "api route DELETE /api/groups/{id}"
+_ROUTER = "api route POST /api/networks/{id}/routers"
+_NO_ROUTER = "api route DELETE /api/networks/{id}/routers/{id}"
+_RESOURCE = ("api route POST /api/networks", _ROUTER, "api route POST /api/networks/{id}/resources")
+_NO_RESOURCE = ("api route DELETE /api/policies/{id}", "api route DELETE /api/networks/{id}")
+_OPEN = "api route POST /api/policies"
+_ROUTE = "api route POST /api/routes"
+_NO_ROUTE = "api route DELETE /api/routes/{id}"
+_POLICY = "api policy POST /api/policies"
+_NO_POLICY = "api policy DELETE /api/policies/{id}"
+_KEY = "api user POST /api/setup-keys"
+_JOIN = "command peer timeout {time} netbird up --management-url={url} --setup-key-file={file} --hostname={name}"
+
+ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "publish-route": (_GROUP, *_RESOURCE, _OPEN, _ROUTE),
+    "withdraw-route": (_NO_ROUTER, *_NO_RESOURCE, _NO_ROUTE, _NO_GROUP),
+    "add-resource": _RESOURCE,
+    "allow-resource": (_OPEN,),
+    "remove-resource": _NO_RESOURCE,
+    "offer-exit": (_GROUP, _ROUTE),
+    "withdraw-exit": (_NO_ROUTE, _NO_GROUP),
+    "choose-exit": ("command consumer netbird networks select -a {name}",),
+    "leave-exit": ("command consumer netbird networks deselect {name}",),
+    "set-record": (
+        "api name POST /api/dns/zones",
+        "api name POST /api/dns/zones/{id}/records",
+        "api name PUT /api/dns/zones/{id}/records/{id}",
+    ),
+    "remove-record": ("api name DELETE /api/dns/zones/{id}/records/{id}",),
+    "split-dns": ("api name POST /api/dns/nameservers",),
+    "drop-split-dns": ("api name DELETE /api/dns/nameservers/{id}",),
+    "deny-all": (_NO_POLICY,),
+    "allow": (_POLICY,),
+    "revoke": (_NO_POLICY,),
+    "allow-exit": (_POLICY,),
+    "set-group": ("api policy POST /api/groups", "api policy PUT /api/groups/{id}"),
+    "make-key": (_KEY,),
+    "join": (_KEY, _JOIN),
+    "remove-peer": ("api peer DELETE /api/peers/{id}",),
+    "rename-peer": ("api peer PUT /api/peers/{id}",),
+}
