@@ -18,10 +18,12 @@ import pytest
 if TYPE_CHECKING:
     from labs.engine import Engine
     from labs.results import ScenarioResult
+    from labs.scenario import Trial
     from labs.scripted import ScriptedLab
 
 _SUFFIX = ".scenario.yaml"
 _ENGINE = pytest.StashKey["Engine"]()
+_TRIAL = pytest.StashKey["Trial"]()
 _NOT_APPLICABLE = pytest.StashKey[list[str]]()
 _WORKER_KEY = "mesh_labs_not_applicable"
 
@@ -76,7 +78,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    engine = config.stash.get(_ENGINE, None)
+    trial, engine = config.stash.get(_TRIAL, None), config.stash.get(_ENGINE, None)
+    if trial is not None:
+        trial.close()
     if engine is not None:
         engine.close()
 
@@ -135,16 +139,12 @@ class ScenarioItem(pytest.Item):
 
     def _run(self) -> ScenarioResult:
         from labs.results import save  # noqa: PLC0415
-        from labs.scenario import Trial, read  # noqa: PLC0415
+        from labs.scenario import read  # noqa: PLC0415
 
-        folder, results = self.config.getoption("--artefacts"), self.config.getoption("--scenario-results")
+        results = self.config.getoption("--scenario-results")
         said: list[str] = []
-        trial = Trial(
-            _engine(self.config),
-            said.append,
-            Path(folder) if folder else None,
-            self.config.getoption("--keep-on-failure"),
-        )
+        trial = _trial(self.config)
+        trial.say = said.append
         try:
             result = trial.run(read(self.path), self._topology)
         finally:
@@ -173,6 +173,18 @@ def _engine(config: pytest.Config) -> Engine:
     if _ENGINE not in config.stash:
         config.stash[_ENGINE] = open_engine()
     return config.stash[_ENGINE]
+
+
+def _trial(config: pytest.Config) -> Trial:
+    from labs.scenario import Trial  # noqa: PLC0415
+
+    if _TRIAL not in config.stash:
+        folder = config.getoption("--artefacts")
+        kept = Path(folder) if folder else None
+        config.stash[_TRIAL] = Trial(
+            _engine(config), artefacts=kept, keep_on_failure=config.getoption("--keep-on-failure")
+        )
+    return config.stash[_TRIAL]
 
 
 def _scripted(request: pytest.FixtureRequest, topology: str) -> Iterator[ScriptedLab]:

@@ -166,8 +166,10 @@ def file_problem(
 ) -> FileProblem:
     """All that pydantic objects to, in the order of the file: place, key path, reason, and the nearest valid key."""
     found = []
-    for entry in error.errors(include_url=False):
-        path = _path(source, entry)
+    entries = [(_path(source, entry), entry) for entry in error.errors(include_url=False)]
+    for path, entry in entries:
+        if entry["type"] == "too_short" and any(other[: len(path)] == path for other, _ in entries if other != path):
+            continue  # pydantic counts only the good ones: what is wrong with the others is said already
         found.append((source.position(path), source.where(path), *_explained(entry, path, model, unread or {})))
     (_, where, why, hint), *others = sorted(dict.fromkeys(found))
     lines = (f"\n       {place}: {reason}" + (f" ({tip})" if tip else "") for _, place, reason, tip in others)

@@ -188,8 +188,64 @@ def full(_: Context, jobs: int = 1) -> None:
     root = checkout()
     run_steps([*static_steps(), pytest_step("pytest, unit tests", "tests/unit", jobs=jobs)], root)
     require_live(root / _SMOKE_SCENARIO)
-    run_steps([pytest_step("pytest, live tests", *_ON_BOTH, "tests/live", "scenarios", jobs=jobs)], root)
+    selected = ("-m", "not mutation or smoke", *_ON_BOTH, "tests/live", "scenarios")
+    run_steps([pytest_step("pytest, live tests", *selected, jobs=jobs)], root)
     print("Everything passed.")
 
 
-namespace = Collection("test", quick, full)
+@task(
+    positional=["scenarios"],
+    optional=["scenarios"],
+    help={
+        "scenarios": "Which scenarios, comma-separated, by name or file (default: all).",
+        "labs": "On which topologies, comma-separated.",
+        "runs": "How often each, every time on a fresh lab.",
+        "jobs": "How many run side by side.",
+        "out": "Where the result is stored.",
+    },
+)
+def repeat(
+    _: Context,
+    scenarios: str = "",
+    labs: str = "headscale,netbird",
+    runs: int = 5,
+    jobs: int = 2,
+    out: str = "docs/results/scenarios.json",
+) -> None:
+    """Run every scenario several times: a flake is a defect. Takes an hour for all of them.
+
+    Exits 1 when one run did not pass. Example:
+
+        inv test.repeat exit-node,dns-names --runs 3
+    """
+    from labs.commands import campaign  # noqa: PLC0415 - start-up time
+    from labs.commands.check import scenario_files  # noqa: PLC0415
+    from labs.commands.common import console, words  # noqa: PLC0415
+    from labs.lab.plan import topologies  # noqa: PLC0415
+
+    wanted = words(labs, topologies(), "topology")
+    result = campaign.repeat(wanted, scenario_files(scenarios), runs, jobs, Path(out))
+    console().table(("SCENARIO", "TOPOLOGY", "PASSED", "MEDIAN"), campaign.summary(result))
+
+
+@task(
+    help={
+        "select": "Only those whose name this matches, as pytest's -k.",
+        "jobs": "How many run side by side.",
+        "out": "Where the result is stored.",
+    }
+)
+def mutations(_: Context, select: str = "", jobs: int = 2, out: str = "docs/results/mutations.json") -> None:
+    """Break each scenario's intent (tests/mutations.yaml) and see that it fails at the right step, in the right layer.
+
+    Exits 1 when one goes unnoticed. Takes half an hour. Example:
+
+        inv test.mutations --select dns-records
+    """
+    from labs.commands import campaign  # noqa: PLC0415 - start-up time
+
+    result = campaign.mutations(jobs, Path(out), select)
+    print(f"{len(result.mutations)} mutations, each noticed where it should be.")
+
+
+namespace = Collection("test", quick, full, repeat, mutations)

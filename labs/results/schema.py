@@ -101,6 +101,27 @@ class ScenarioResult(_Model):
     phases: Phases | None = None
 
 
+class MutationResult(_Model):
+    """A scenario with its intent broken: where it had to fail, and where it did; `step` null when it passed."""
+
+    scenario: str
+    topology: str
+    mutation: str
+    expected_step: int
+    expected_layer: Layer
+    step: int | None
+    outcome: Outcome
+    layer: Layer | None
+    seen: str
+    took_s: float
+
+    @property
+    def noticed(self) -> bool:
+        """Whether it failed at the right step, with the right layer."""
+        where = (self.step, self.layer) == (self.expected_step, self.expected_layer)
+        return where and self.outcome is Outcome.FAILED
+
+
 class ImageFacts(_Model):
     """Which image ran, and where it came from: `source` is build, pull or unknown."""
 
@@ -174,3 +195,37 @@ class ComparisonResult(_Model):
     environment: EnvironmentFacts
     stacks: tuple[StackFigures, ...]
     scenarios: tuple[ScenarioResult, ...]
+
+
+class RepeatedScenario(_Model):
+    """One scenario on one topology, several times, each on a fresh lab; times in the order of the runs.
+
+    `actions` are the operator's of the first run, each as KIND SCOPE ACTION.
+    """
+
+    scenario: str
+    topology: str
+    outcomes: tuple[Outcome, ...]
+    took_s: tuple[float, ...]
+    phases: tuple[Phases, ...]
+    observations: dict[str, tuple[bool, ...]]
+    actions: tuple[str, ...]
+
+
+class RepeatResult(_Model):
+    """A whole set of scenarios run several times, `jobs` side by side, in `wall_s`."""
+
+    schema_version: int = SCHEMA_VERSION
+    environment: EnvironmentFacts
+    runs: int
+    jobs: int
+    wall_s: float
+    scenarios: tuple[RepeatedScenario, ...]
+
+
+class MutationsResult(_Model):
+    """Every mutation once."""
+
+    schema_version: int = SCHEMA_VERSION
+    environment: EnvironmentFacts
+    mutations: tuple[MutationResult, ...]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from labs.controlplanes import lacks
+from labs.lab.plan import topologies
 from labs.model import Host, Inventory, Lan, Peer, Product, Settings
 from labs.scenario import verbs
 from labs.scenario.fields import Kind, Refers
@@ -72,26 +73,33 @@ def read_text(text: str, name: str) -> Scenario:
 
 def _checked(source: Source, name: str) -> Scenario:
     spec = validated(source, ScenarioSpec)
+    for product, topology in spec.topology.items():
+        _known(source, ("topology", product), topology, topologies(), "topology")
     _check_members(source, spec)
     names = _names(spec)
     for path, action in _actions(spec):
         _check_references(source, names, path, action)
-        if isinstance(action, Expect):
-            _check_expect(source, spec, path, action)
-        if isinstance(action, (verbs.PublishRoute, verbs.WithdrawRoute)):
-            _check_stands_on(source, spec, path, action.via, action.network)
-        if isinstance(action, verbs.AdvertiseRoutes):
-            for network in action.networks:
-                _check_stands_on(source, spec, path, action.via, network)
-        if isinstance(action, verbs.Join) and spec.peers[action.peer].joins != "later":
-            hint = f"peers: {{{action.peer}: {{joins: later}}}}"
-            raise source.problem(f"{action.peer} has joined at the start", (*path, "peer"), hint=hint)
-        if isinstance(action, verbs.SplitDns) and spec.hosts[action.server].serves != "dns":
-            hint = f"hosts: {{{action.server}: {{serves: dns}}}}"
-            raise source.problem(f"{action.server} answers no DNS", (*path, "server"), hint=hint)
+        _check_sense(source, spec, path, action)
     _check_negatives(source, spec)
     _check_questions(source, spec)
     return Scenario(name.removesuffix(SUFFIX), spec)
+
+
+def _check_sense(source: Source, spec: ScenarioSpec, path: KeyPath, action: Verb) -> None:
+    """What some verbs ask of those they name."""
+    if isinstance(action, Expect):
+        _check_expect(source, spec, path, action)
+    elif isinstance(action, (verbs.PublishRoute, verbs.WithdrawRoute)):
+        _check_stands_on(source, spec, path, action.via, action.network)
+    elif isinstance(action, verbs.AdvertiseRoutes):
+        for network in action.networks:
+            _check_stands_on(source, spec, path, action.via, network)
+    elif isinstance(action, verbs.Join) and spec.peers[action.peer].joins != "later":
+        hint = f"peers: {{{action.peer}: {{joins: later}}}}"
+        raise source.problem(f"{action.peer} has joined at the start", (*path, "peer"), hint=hint)
+    elif isinstance(action, verbs.SplitDns) and spec.hosts[action.server].serves != "dns":
+        hint = f"hosts: {{{action.server}: {{serves: dns}}}}"
+        raise source.problem(f"{action.server} answers no DNS", (*path, "server"), hint=hint)
 
 
 def _actions(spec: ScenarioSpec) -> Iterator[tuple[KeyPath, Verb]]:

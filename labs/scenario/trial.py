@@ -24,7 +24,11 @@ Say = Callable[[str], None]
 @dataclass
 class Trial:
     """How scenarios are tried: where failures' artefacts go (None: nowhere), whether a failed lab is kept, what is
-    skipped. `say` gets a line for each thing that happens."""
+    skipped. `say` gets a line for each thing that happens.
+
+    Scenarios whose files say `shares-lab: true` and that need the same lab get the same one, until one of them does
+    not pass; `close` removes what is still shared.
+    """
 
     engine: Engine
     say: Say = lambda _: None
@@ -32,9 +36,16 @@ class Trial:
     keep_on_failure: bool = False
     skip: frozenset[int] = frozenset()
     clock: SystemClock = field(default_factory=SystemClock)
+    shared: dict[str, Lab] = field(default_factory=dict)
 
     def run(self, scenario: Scenario, topology: str) -> ScenarioResult:
-        """Try a scenario on a lab of its own. Raises what starting the lab raises, and Leftovers."""
+        """Try a scenario, on a lab of its own unless it may share one.
+
+        Raises what starting the lab raises, and Leftovers.
+        """
+        key = f"{topology} {scenario.inventory}"
+        if scenario.spec.shares_lab and key in self.shared:
+            return self._run_shared(scenario, key)
         name = f"{scenario.name[:14].rstrip('-')}-{topology[:9].rstrip('-')}-{secrets.token_hex(2)}"
         begin_s = self.clock.now()
         kept = False
@@ -43,6 +54,8 @@ class Trial:
             started_s = self.clock.now()
             result = run(scenario, lab, lambda _: None, self.skip)
             kept = self._look_at_failure(lab, result)
+            if scenario.spec.shares_lab and result.outcome is Outcome.PASSED:
+                self.shared[key], kept = lab, True
             ended_s = self.clock.now()
         finally:
             if not kept:
@@ -50,6 +63,23 @@ class Trial:
         return result.model_copy(
             update={"phases": _phases(result.steps, started_s - begin_s, self.clock.now() - ended_s)}
         )
+
+    def close(self) -> None:
+        """Remove the labs that scenarios shared. Raises Leftovers."""
+        while self.shared:
+            _, lab = self.shared.popitem()
+            remove(self.engine, {labels.LAB: lab.name})
+
+    def _run_shared(self, scenario: Scenario, key: str) -> ScenarioResult:
+        """On a lab that another scenario left; one that fails leaves it to nobody."""
+        lab = self.shared[key]
+        self.say(f"on the lab {lab.name}, which it shares")
+        result = run(scenario, lab, lambda _: None, self.skip)
+        if result.outcome is not Outcome.PASSED:
+            del self.shared[key]
+            if not self._look_at_failure(lab, result):
+                remove(self.engine, {labels.LAB: lab.name})
+        return result.model_copy(update={"phases": _phases(result.steps, 0.0, 0.0)})
 
     def _start(self, scenario: Scenario, topology: str, name: str) -> Lab:
         lab, _ = start(

@@ -1,0 +1,43 @@
+"""A scenario whose intent is broken fails, at the step that shows it, and its diagnosis names the layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labs.engine import Engine
+from labs.results import MutationResult, Outcome, save
+from labs.scenario import Trial
+from tests.mutations import Case, cases
+
+pytestmark = [pytest.mark.live, pytest.mark.mutation]
+
+CASES = [
+    pytest.param(case, id=case.name, marks=[pytest.mark.smoke] if case.mutation.smoke else [])
+    for case in cases(Path(__file__).parent.parent / "mutations.yaml")
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_broken_intent_is_noticed(case: Case, engine: Engine, request: pytest.FixtureRequest) -> None:
+    result = Trial(engine, skip=case.skip).run(case.scenario, case.scenario.topology(case.product))
+    failed = next((step for step in result.steps if step.outcome in (Outcome.FAILED, Outcome.ERROR)), None)
+    found = (failed.number, failed.diagnosis.layer) if failed and failed.diagnosis else None
+    seen = failed.diagnosis.seen if failed and failed.diagnosis else "every step passed"
+    if folder := request.config.getoption("--scenario-results"):
+        mutated = MutationResult(
+            scenario=case.scenario.name,
+            topology=result.topology,
+            mutation=case.mutation.text,
+            expected_step=case.fails[0],
+            expected_layer=case.fails[1],
+            step=failed.number if failed else None,
+            outcome=result.outcome,
+            layer=failed.diagnosis.layer if failed and failed.diagnosis else None,
+            seen=seen,
+            took_s=result.took_s,
+        )
+        save(mutated, Path(folder) / f"{case.name}.json")
+    assert found == case.fails, seen
+    assert result.outcome is Outcome.FAILED, "a scenario that could not be asked notices nothing"
