@@ -200,7 +200,8 @@ def _by_name(verb: str, first: Iterable[Any], arguments: dict[str, Any]) -> dict
     """A verb's arguments by the names they have in a file."""
     annotation = Step.model_fields[verb].annotation
     model = next(part for part in getattr(annotation, "__args__", ()) if hasattr(part, "model_fields"))
-    keys = [info.alias or key for key, info in model.model_fields.items()]
+    own = [key for key in model.__annotations__ if key in model.model_fields]  # what it inherits is said by name
+    keys = [model.model_fields[key].alias or key for key in own]
     named = dict(zip(keys, first, strict=False))
     named |= {key.rstrip("_").replace("_", "-"): value for key, value in arguments.items()}
     return {key: _plain(value) for key, value in named.items()}

@@ -61,7 +61,7 @@ def check(
         return
     arguments = [f"--lab={name}" for name in words(labs, topologies(), "topology")]
     arguments += ["--keep-on-failure"] if keep_on_failure else []
-    arguments += ["-n", str(jobs)] if jobs > 1 else []
+    arguments += ["-n", str(jobs), "--dist=worksteal"] if jobs > 1 else []
     arguments += [f"--repeat={repeat}", f"--artefacts={Path(artefacts).resolve()}"]
     arguments += [f"--scenario-results={Path(results).resolve()}"] if results else []
     arguments += [f"--junitxml={junit}"] if junit else []

@@ -45,7 +45,7 @@ _PYTEST_MEANINGS: Mapping[int, type[LabsError]] = {2: Interrupted, 3: Environmen
 
 def pytest_step(title: str, *arguments: str, jobs: int = 1) -> Step:
     """One pytest run; with `jobs` above 1 on that many workers. Raises EnvironmentProblem without pytest-xdist."""
-    workers = ("-n", str(jobs)) if jobs > 1 else ()
+    workers = ("-n", str(jobs), "--dist=worksteal") if jobs > 1 else ()
     if workers and not _importable("xdist"):
         raise EnvironmentProblem("--jobs needs pytest-xdist", hint=f"{sys.executable} -m pip install pytest-xdist")
     return Step(title, (sys.executable, "-m", "pytest", *workers, *arguments), _PYTEST_MEANINGS)

@@ -248,7 +248,8 @@ class Asker:
             raise StepFailed(why, (f"reachable after {waited_s + held_s:.1f} s: {how}",))
         self.held_s[_asked(expect)] = min(held_s, self.held_s.get(_asked(expect), held_s))
         silent = (f"{expect.target}'s log shows none of them",) if expect.by != "ping" else ()
-        return (f"{len(attempts)} probes over {held_s:.1f} s, none answered, last: {attempt.why}", *silent)
+        gone = f"unreachable after {waited_s:.1f} s: " if waited_s >= _PAUSE_S else ""
+        return (f"{gone}{len(attempts)} probes over {held_s:.1f} s, none answered, last: {attempt.why}", *silent)
 
     def _note_success(self, expect: Expect, took_s: float) -> None:
         """An earlier negative that held for less than twice this time may have been mere slowness."""
