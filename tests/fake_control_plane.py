@@ -67,6 +67,9 @@ class FakeControlPlane:
         address = IPv4Address("100.64.0.1") + len(self.peers)
         self.peers[peer.name] = ListedPeer(str(len(self.peers)), peer.name, address, online=True)
 
+    def configure(self, settings: Settings) -> None:
+        self._record(Kind.EDIT, Scope.LAB, "settings", "configure")
+
     def listed(self) -> tuple[ListedPeer, ...]:
         served = {route.via.name: prefix for prefix, route in self.routes.items()}
         return tuple(

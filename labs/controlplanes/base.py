@@ -169,6 +169,9 @@ class Enrolment(Protocol):
         Raises ControlPlaneProblem with the client's own words.
         """
 
+    def configure(self, settings: Settings) -> None:
+        """Change what the product is set to while it runs, with whatever that costs; None leaves a setting as it is."""
+
     def listed(self) -> tuple[ListedPeer, ...]:
         """All peers the control plane knows, by its own API."""
 

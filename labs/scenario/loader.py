@@ -10,7 +10,7 @@ from typing import Any
 
 from labs.controlplanes import lacks
 from labs.lab.plan import topologies
-from labs.model import Host, Inventory, Lan, Peer, Product, Settings
+from labs.model import Host, Inventory, Lan, Peer, Product
 from labs.scenario import verbs
 from labs.scenario.fields import Kind, Refers
 from labs.scenario.schema import ScenarioSpec
@@ -47,8 +47,7 @@ class Scenario:
             )
             for name, host in spec.hosts.items()
         )
-        settings = Settings(spec.settings.headscale.failover_probe, spec.settings.netbird.lazy_connections)
-        return Inventory(tuple(lans), tuple(peers), tuple(hosts), settings)
+        return Inventory(tuple(lans), tuple(peers), tuple(hosts), spec.settings.settings)
 
     def topology(self, product: Product) -> str:
         """The topology this runs on: the one it names, else the product's own."""

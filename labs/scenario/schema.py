@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from labs.model import Product
+from labs.model import Product, Settings
 from labs.scenario import verbs
 from labs.scenario.fields import Domain, Duration, Model, Name, Offset, TcpPort
 from labs.scenario.verbs import Verb
@@ -66,11 +66,15 @@ class NetBirdSettings(Model):
     lazy_connections: bool | None = None
 
 
-class SettingsSpec(Model):
-    """What the lab sets otherwise than the product does by itself."""
+class SettingsSpec(Verb):
+    """What the lab sets otherwise than the product does by itself: before the start, or as a step while it runs."""
 
     headscale: HeadscaleSettings = HeadscaleSettings()
     netbird: NetBirdSettings = NetBirdSettings()
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(self.headscale.failover_probe, self.netbird.lazy_connections)
 
 
 def _plain(value: object) -> str:
@@ -99,6 +103,7 @@ class Step(Model):
     expect_exit: verbs.ExpectExit | None = None
     expect_peer: verbs.ExpectPeer | None = None
     expect_event: verbs.ExpectEvent | None = None
+    change_settings: SettingsSpec | None = None
     observe: verbs.Observe | None = None
     publish_route: verbs.PublishRoute | None = None
     withdraw_route: verbs.WithdrawRoute | None = None

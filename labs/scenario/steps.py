@@ -18,6 +18,7 @@ from labs.scenario import verbs
 from labs.scenario.diagnosis import StepFailed
 from labs.scenario.expectations import Asker, Evidence
 from labs.scenario.loader import Scenario
+from labs.scenario.schema import SettingsSpec
 from labs.scenario.verbs import Verb
 from labs.timing import SERVICE_READY_S, until
 
@@ -166,6 +167,11 @@ class Actor:
     @do.register
     def _(self, action: verbs.DropSplitDns) -> Evidence:
         self.lab.control_plane.drop_split_dns(action.domain)
+        return ()
+
+    @do.register
+    def _(self, action: SettingsSpec) -> Evidence:
+        self.lab.control_plane.configure(action.settings)
         return ()
 
     @do.register

@@ -33,6 +33,7 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
     "remove-record": (_RECORDS,),
     "split-dns": _SPLIT,
     "drop-split-dns": _SPLIT,
+    "change-settings": ("edit lab headscale: /etc/headscale/config.yaml", "restart lab restart headscale"),
     "deny-all": (_POLICY,),
     "allow": (_POLICY,),
     "revoke": (_POLICY,),

@@ -104,12 +104,20 @@ class Headscale:
 
     @staticmethod
     def service_environment(settings: Settings) -> Mapping[str, Mapping[str, str]]:
-        """The probe's own limit must be shorter than its interval, and at least a second."""
         if settings.failover_probe_s is None:
             return {}
-        interval_s = settings.failover_probe_s
-        probe = {"PROBE_INTERVAL": f"{interval_s:g}s", "PROBE_TIMEOUT": f"{max(1.0, interval_s / 2):g}s"}
-        return {_SERVICE: {f"HEADSCALE_NODE_ROUTES_HA_{key}": value for key, value in probe.items()}}
+        probe = _failover_probe(settings.failover_probe_s)
+        return {_SERVICE: {f"HEADSCALE_NODE_ROUTES_HA_{key.upper()}": value for key, value in probe.items()}}
+
+    def configure(self, settings: Settings) -> None:
+        if settings.failover_probe_s is None:
+            return
+        probe = _failover_probe(settings.failover_probe_s)
+
+        def change(document: dict[str, Any]) -> None:
+            document["node"].setdefault("routes", {})["ha"] = probe
+
+        self._reconfigure(change, Scope.LAB, "failover probe")
 
     def peer_container(self, peer: Peer, image: str, settings: Settings) -> Container:  # noqa: ARG002 - the Protocol's
         return client.container(peer, image)
@@ -262,13 +270,19 @@ class Headscale:
         edit(self._context, self._context.services[_SERVICE], _RECORDS, json.dumps(records), Scope.NAME, name)
 
     def _configure_split(self, domain: str, servers: list[str] | None) -> None:
-        """Nameservers are read at the start only, so this costs a restart."""
+        def change(document: dict[str, Any]) -> None:
+            split = document["dns"]["nameservers"]["split"]
+            split.pop(domain, None)
+            split |= {domain: servers} if servers else {}
+
+        self._reconfigure(change, Scope.NAME, domain)
+
+    def _reconfigure(self, change: Callable[[dict[str, Any]], None], scope: Scope, subject: str) -> None:
+        """The configuration is read at the start only, so every change of it costs a restart."""
         service = self._context.services[_SERVICE]
         document = yaml.safe_load(self._context.engine.copy_out(service.container_id, _CONFIG))
-        split = document["dns"]["nameservers"]["split"]
-        split.pop(domain, None)
-        split |= {domain: servers} if servers else {}
-        edit(self._context, service, _CONFIG, yaml.safe_dump(document, sort_keys=False), Scope.NAME, domain)
+        change(document)
+        edit(self._context, service, _CONFIG, yaml.safe_dump(document, sort_keys=False), scope, subject)
         restart(self._context, service, _READY)
 
     def _address(self, peer: str) -> IPv4Address:
@@ -291,6 +305,11 @@ def _listed(node: Mapping[str, Any]) -> ListedPeer:
         routes=tuple(IPv4Network(route) for route in node["subnetRoutes"] if "." in route),
         expired=_past(node.get("expiry")),
     )
+
+
+def _failover_probe(interval_s: float) -> dict[str, str]:
+    """The probe's own limit must be shorter than its interval, and at least a second."""
+    return {"probe_interval": f"{interval_s:g}s", "probe_timeout": f"{max(1.0, interval_s / 2):g}s"}
 
 
 def _past(expiry: str | None) -> bool:

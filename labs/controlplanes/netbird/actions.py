@@ -39,6 +39,7 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
     "remove-record": ("api name DELETE /api/dns/zones/{id}/records/{id}",),
     "split-dns": ("api name POST /api/dns/nameservers",),
     "drop-split-dns": ("api name DELETE /api/dns/nameservers/{id}",),
+    "change-settings": ("api lab PUT /api/accounts/{id}",),
     "deny-all": (_NO_POLICY,),
     "allow": (_POLICY,),
     "revoke": (_NO_POLICY,),

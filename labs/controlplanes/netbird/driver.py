@@ -113,6 +113,14 @@ class NetBird:
     def service_environment(settings: Settings) -> Mapping[str, Mapping[str, str]]:  # noqa: ARG004 - as the other's
         return {}
 
+    def configure(self, settings: Settings) -> None:
+        """PUT replaces all settings, so the whole of them is sent."""
+        if settings.lazy_connections is None:
+            return
+        (account,) = self._api.get("/api/accounts")
+        body = {"settings": {**account["settings"], "lazy_connection_enabled": settings.lazy_connections}}
+        self._api.change("PUT", f"/api/accounts/{account['id']}", body, Scope.LAB, "lazy connections")
+
     def peer_container(self, peer: Peer, image: str, settings: Settings) -> Container:
         return client.container(peer, image, settings)
 
