@@ -69,15 +69,17 @@ class Api:
 
 
 def counter_sum(url: str, names: tuple[str, ...], transport: httpx.BaseTransport | None) -> int:
-    """The sum of some Prometheus counters, over all their labels. Raises ControlPlaneProblem."""
+    """The sum of some Prometheus counters, over all their labels; 0 for one that has not counted anything yet, which
+    OpenTelemetry leaves out. Raises ControlPlaneProblem when the page holds no metrics of that service at all."""
     try:
         secure = url.startswith("https:")
         with httpx.Client(transport=transport, timeout=_TIMEOUT_S, trust_env=False, verify=secure) as client:
             text = client.get(url).raise_for_status().text
     except httpx.HTTPError as error:
         raise ControlPlaneProblem("A service's metrics could not be read", where=url, why=str(error)) from error
-    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
     found = [float(value) for name, _, value in lines if name.partition("{")[0] in names]
-    if not found:
+    service = names[0].partition("_")[0]
+    if not any(name.startswith(service) for name, _, _ in lines):
         raise ControlPlaneProblem("The service counts no such thing", where=url, why=f"looked for {', '.join(names)}")
     return int(sum(found))

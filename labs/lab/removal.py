@@ -11,10 +11,12 @@ from labs.engine import ContainerInfo, Engine, NetworkInfo, VolumeInfo
 from labs.errors import EngineProblem, Leftovers
 from labs.lab import labels
 from labs.lab.files import LabFiles
+from labs.timing import SystemClock
 
 _WORKERS = 8
 # Networks can be removed once the engine has let go of the last endpoint, a moment after the container.
-_PASSES = 3
+_PASSES = 6
+_SETTLE_S = 0.1  # before the second pass, twice that before the third, and so on
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,9 @@ def remove(engine: Engine, marks: Mapping[str, str]) -> Removed:
     first = _list(engine, marks)
     found = first
     problems: list[str] = []
-    for _ in range(_PASSES):
+    for number in range(_PASSES):
+        # The engine takes a container's place off its networks a moment after the container is gone.
+        SystemClock().wait(_SETTLE_S * number)
         runs |= {thing.labels.get(labels.RUN, "") for thing in found.all}
         if not found.all:
             break

@@ -18,6 +18,16 @@ RECORDED = resources.path("compose").parent / "docs" / "results" / "scenarios.js
 SCENARIOS = load(RepeatResult, RECORDED).scenarios
 
 
+# What the recorded runs did not contain: a legacy route, the first of two routers withdrawn, and change-settings.
+NOT_RECORDED = {
+    "api route POST /api/routes",
+    "api route DELETE /api/routes/{id}",
+    "api route DELETE /api/networks/{id}/routers/{id}",
+    "api lab PUT /api/accounts/{id}",
+    "edit lab headscale: /etc/headscale/config.yaml",
+}
+
+
 def pattern(action: str) -> str:
     """An action with {…} where anything may stand."""
     return "(?:.*)".join(re.escape(part) for part in re.split(r"\{\w+\}", action))
@@ -42,7 +52,7 @@ def test_every_announced_action_is_taken_somewhere(product: Product) -> None:
         for action in known
         if any(re.fullmatch(pattern(action), said) for said in taken)
     }
-    assert idle <= {"api route POST /api/routes", "api route DELETE /api/routes/{id}"}
+    assert idle <= NOT_RECORDED
 
 
 @pytest.mark.parametrize("product", Product)

@@ -9,7 +9,7 @@ import pytest
 
 from labs import resources
 from labs.errors import FileProblem
-from labs.model import Host, Inventory, Peer
+from labs.model import Host, Inventory, Lan, Peer
 from labs.scenario import SUFFIX, read
 from labs.scenario.loader import read_text
 
@@ -35,9 +35,9 @@ def test_every_scenario_reads(file: Path) -> None:
 def test_the_first_scenario() -> None:
     scenario = read(resources.path("scenarios") / f"subnet-routes{SUFFIX}")
     assert scenario.inventory == Inventory(
-        networks=("office",),
+        networks=(Lan("office"),),
         peers=(Peer("laptop", "alice"), Peer("router", "alice", ("office",))),
-        hosts=(Host("printer", "office", 10, "http"),),
+        hosts=(Host("printer", (("office", 10),), "http"),),
     )
     assert [step.verb for step in scenario.spec.steps] == [
         "expect",
