@@ -155,7 +155,9 @@ class Step(Model):
     @property
     def text(self) -> str:
         """The step as the file writes it."""
-        said = _said(self.action.model_dump(by_alias=True, exclude_unset=True))
+        arguments = self.action.model_dump(by_alias=True, exclude_unset=True)
+        last = {key: arguments.pop(key) for key in ("within", "holds") if key in arguments}
+        said = _said(arguments | last)
         return f"{self.verb}: {said}" if said else self.verb
 
     @property
