@@ -11,6 +11,7 @@ files that are read aloud do not need them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,6 +205,9 @@ def _reason(entry: Any) -> str:
             return f"the key {entry['loc'][-1]} is missing"
         case "value_error":
             return str(entry["ctx"]["error"])
+        case "enum":
+            words = re.sub(r"<[\w.]+: ('[^']*')>", r"\1", entry["ctx"]["expected"])  # a StrEnum's repr, to its word
+            return f"input should be {words}, not {_quoted(entry['input'])}"
         case "bool_parsing":
             return f"true or false is wanted, not {_quoted(entry['input'])}"
         case _:
