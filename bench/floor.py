@@ -165,7 +165,7 @@ def peer(product: str, number: int, images: Mapping[str, str]) -> Spec:
         },
         host={
             **_CLIENT,
-            "CapAdd": ["NET_ADMIN"],
+            "CapAdd": ["NET_ADMIN", "NET_RAW"],
             "Sysctls": {
                 "net.ipv4.ip_forward": "1",
                 "net.ipv4.conf.all.src_valid_mark": "1",

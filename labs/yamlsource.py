@@ -205,7 +205,7 @@ def _reason(entry: Any) -> str:
             return f"the key {entry['loc'][-1]} is missing"
         case "value_error":
             return str(entry["ctx"]["error"])
-        case "enum":
+        case "enum" | "literal_error":
             words = re.sub(r"<[\w.]+: ('[^']*')>", r"\1", entry["ctx"]["expected"])  # a StrEnum's repr, to its word
             return f"input should be {words}, not {_quoted(entry['input'])}"
         case "bool_parsing":

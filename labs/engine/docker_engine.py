@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
 import socket
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -110,7 +112,7 @@ class DockerEngine:
             subnet=str(network.subnet), iprange=str(upper), gateway=str(network.subnet.network_address + 1)
         )
         options = {"com.docker.network.bridge.enable_ip_masquerade": "false"} if network.transit else {}
-        with _translated(f"network {network.name} ({network.subnet})"):
+        with self._firewall_turn(), _translated(f"network {network.name} ({network.subnet})"):
             made = self._api.create_network(
                 name,
                 driver="bridge",
@@ -128,8 +130,24 @@ class DockerEngine:
         return tuple(_network_info(entry) for entry in found)
 
     def remove_network(self, network_id: str) -> None:
-        with _translated(network_id), _gone_is_fine():
+        with self._firewall_turn(), _translated(network_id), _gone_is_fine():
             self._api.remove_network(network_id)
+
+    @contextmanager
+    def _firewall_turn(self) -> Iterator[None]:
+        """One change of networks at a time on a local engine. It runs several iptables for each, side by side when
+        asked side by side, and with nftables beneath one of them may then find its rule's place gone
+        ("RULE_INSERT failed"). The lock is on the folder of the engine's socket, so all processes share it."""
+        address = urlsplit(self.endpoint)
+        if address.scheme not in ("unix", "http+unix"):
+            yield
+            return
+        folder = os.open(Path(address.path).parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def create_volume(self, name: str, labels: Mapping[str, str]) -> VolumeInfo:
         with _translated(f"volume {name}"):
