@@ -56,6 +56,9 @@ class FakeControlPlane:
     def peer_container(self, peer: Peer, image: str, settings: Settings) -> Container:
         return Container(peer.name, image)
 
+    def reconnect(self, machine: Machine) -> None:
+        self._record(Kind.COMMAND, Scope.PEER, machine.name, "reconnect")
+
     def wait_for_daemon(self, peer: Machine) -> None:
         self.context.wait_inside(peer, "true", what="The daemon", timeout_s=1)
 

@@ -37,10 +37,14 @@ class Needs:
 class OperatorCounts:
     """What an operator has to run and keep: real things of the file, what `x-lab` calls the lab's own left out.
 
-    `ports` are those published, `config_lines` neither empty nor a comment, `settings` the services' environment.
+    `images` has each service's, `ports` are those published, `config_lines` neither empty nor a comment, `settings` the
+    services' environment. `lab_only` are the environment keys that are left out, by service, and `stand_ins` say what
+    a service stands for.
     """
 
-    services: int
+    images: Mapping[str, str]
+    stand_ins: Mapping[str, str]
+    lab_only: Mapping[str, tuple[str, ...]]
     ports: int
     secrets: int
     volumes: int
@@ -80,14 +84,19 @@ def read(folder: Path, variables: Mapping[str, str]) -> Topology:
     )
 
 
-def count(folder: Path) -> OperatorCounts:
-    """What the file asks of an operator. Raises FileProblem."""
+def count(folder: Path, variables: Mapping[str, str] | None = None) -> OperatorCounts:
+    """What the file asks of an operator; `variables` as for read, where images are not the defaults.
+
+    Raises FileProblem.
+    """
     source = _source(folder)
-    spec = _spec(source, {}, required=_REQUIRED)
+    spec = _spec(source, variables or {}, required=_REQUIRED)
     files = [_content(source, folder, "configs", name, config.file) for name, config in spec.configs.items()]
     services = spec.services.values()
     return OperatorCounts(
-        services=len(spec.services),
+        images={name: service.image for name, service in spec.services.items()},
+        stand_ins={name: service.lab.stand_in for name, service in spec.services.items() if service.lab.stand_in},
+        lab_only={name: service.lab.only for name, service in spec.services.items() if service.lab.only},
         ports=sum(len(service.ports) for service in services),
         secrets=len(spec.lab.secrets) + len(spec.secrets),
         volumes=len(spec.volumes),

@@ -169,6 +169,9 @@ class Enrolment(Protocol):
         Raises ControlPlaneProblem with the client's own words.
         """
 
+    def reconnect(self, machine: Machine) -> None:
+        """An enrolled peer leaves the mesh and comes back, by its own client. Raises ControlPlaneProblem."""
+
     def configure(self, settings: Settings) -> None:
         """Change what the product is set to while it runs, with whatever that costs; None leaves a setting as it is."""
 

@@ -1,6 +1,6 @@
-"""Memory of a lab's containers, and what each part of it means."""
+"""What labs use, measured so that it can be repeated."""
 
 from labs.measure.figures import environment, take
-from labs.measure.sampler import CgroupSampler, EngineSampler, Memory, Sampler, choose_sampler
+from labs.measure.sampler import CgroupSampler, EngineSampler, Reading, Sampler, choose_sampler
 
-__all__ = ["CgroupSampler", "EngineSampler", "Memory", "Sampler", "choose_sampler", "environment", "take"]
+__all__ = ["CgroupSampler", "EngineSampler", "Reading", "Sampler", "choose_sampler", "environment", "take"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 
 from labs import __version__
 from labs.engine import Engine, State
@@ -35,7 +37,7 @@ def take(lab: Lab, sampler: Sampler, phase: str) -> StackFigures:
 
 
 def _figures(member: Member, sampler: Sampler) -> ContainerFigures:
-    memory = sampler.memory(member.machine.container_id)
+    memory = sampler.read(member.machine.container_id)
     return ContainerFigures(
         name=member.name,
         role=member.role,
@@ -45,6 +47,12 @@ def _figures(member: Member, sampler: Sampler) -> ContainerFigures:
         working_set_bytes=memory.working_set_bytes,
         usage_bytes=memory.usage_bytes,
     )
+
+
+def _processor() -> str | None:
+    """The first processor's name."""
+    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else None
 
 
 def environment(engine: Engine, references: set[str]) -> EnvironmentFacts:
@@ -63,4 +71,6 @@ def environment(engine: Engine, references: set[str]) -> EnvironmentFacts:
         memory_bytes=info.memory_bytes,
         load_1m=round(os.getloadavg()[0], 2),
         images={reference: image_facts(engine.image(reference)) for reference in sorted(references)},
+        cpu=_processor() if info.local else None,
+        other_containers=len(engine.containers({})),
     )

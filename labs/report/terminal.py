@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import io
+import statistics
 from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from labs.results import ComparisonResult, Outcome, ScenarioResult, StackFigures, StepResult
+from labs.results import (
+    ComparisonResult,
+    LabRun,
+    Measurement,
+    Outcome,
+    Part,
+    Phase,
+    ScenarioResult,
+    StackFigures,
+    StepResult,
+    unit_of,
+)
 
 _MIB = 1 << 20
 _WIDTH = 118
@@ -57,13 +69,34 @@ def comparison(result: ComparisonResult) -> str:
     return _text("\nContainers and memory", totals, "", parts, notes)
 
 
+def measurement(result: Measurement) -> str:
+    """What was measured: for each topology and number of peers the median over its labs, and their range."""
+    table = _table("Topology", "Peers", "Labs", "Phase", "Anonymous + shared", "Working set", "Range", numbers=3)
+    for topology, peers in map(unit_of, result.wanted):
+        runs = result.valid(topology, peers)
+        for phase in result.definition.phases:
+            footprint = _per_lab(runs, phase, Part.FOOTPRINT)
+            working_set = _per_lab(runs, phase, Part.WORKING_SET)
+            reach = f"{_mib(min(working_set))} to {_mib(max(working_set))}" if working_set else ""
+            medians = (_mib(statistics.median(v)) if v else "unknown" for v in (footprint, working_set))
+            table.add_row(topology, str(peers), str(len(runs)), phase, *medians, reach)
+    invalid = [run for run in result.runs if run.invalid]
+    notes = f"MiB of the services together, median over the labs, from {result.definition.backend}; boot is its peak."
+    lines = [f"! {run.topology}, run {run.number} does not count: {'; '.join(run.invalid)}" for run in invalid]
+    return _text("", table, "\n".join([notes, *lines]))
+
+
+def _per_lab(runs: Iterable[LabRun], phase: Phase, part: Part) -> list[float]:
+    return [figure for run in runs if (figure := run.figure(phase, part)) is not None]
+
+
 def _add_containers(table: Table, stack: StackFigures) -> None:
     for container in stack.containers:
         figures = (container.anonymous_bytes, container.shared_bytes, container.working_set_bytes)
         table.add_row(stack.topology, container.name, container.role, *map(_mib, figures))
 
 
-def _mib(size_bytes: int | None) -> str:
+def _mib(size_bytes: float | None) -> str:
     return "unknown" if size_bytes is None else f"{size_bytes / _MIB:.1f}"
 
 

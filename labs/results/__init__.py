@@ -1,5 +1,18 @@
 """The schema of everything that is stored, and nothing of how it came about."""
 
+from labs.results.measurement import (
+    Burden,
+    Definition,
+    LabRun,
+    Mark,
+    Measurement,
+    Part,
+    Phase,
+    Series,
+    Window,
+    unit_key,
+    unit_of,
+)
 from labs.results.schema import (
     ComparisonResult,
     ContainerFigures,
@@ -22,23 +35,34 @@ from labs.results.schema import (
 from labs.results.store import load, save
 
 __all__ = [
+    "Burden",
     "ComparisonResult",
     "ContainerFigures",
+    "Definition",
     "Diagnosis",
     "EnvironmentFacts",
     "ImageFacts",
     "JournalEntry",
+    "LabRun",
     "Layer",
+    "Mark",
+    "Measurement",
     "MutationResult",
     "MutationsResult",
     "Observation",
     "Outcome",
+    "Part",
+    "Phase",
     "Phases",
     "RepeatResult",
     "RepeatedScenario",
     "ScenarioResult",
+    "Series",
     "StackFigures",
     "StepResult",
+    "Window",
     "load",
     "save",
+    "unit_key",
+    "unit_of",
 ]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 SCHEMA_VERSION = 1
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -37,14 +37,14 @@ class Layer(StrEnum):
     PROBE = "probe"
 
 
-class Diagnosis(_Model):
+class Diagnosis(Model):
     """The layer that broke, and what was seen there."""
 
     layer: Layer
     seen: str
 
 
-class Observation(_Model):
+class Observation(Model):
     """The answer to a scenario's question: whether what it asks came about, and after how long."""
 
     question: str
@@ -52,7 +52,7 @@ class Observation(_Model):
     took_s: float
 
 
-class StepResult(_Model):
+class StepResult(Model):
     """One step: `took_s` until its outcome was known, `held_s` of it waiting for a negative to hold; `evidence` from
     both ends, as short sentences."""
 
@@ -66,7 +66,7 @@ class StepResult(_Model):
     held_s: float = 0.0
 
 
-class JournalEntry(_Model):
+class JournalEntry(Model):
     at_s: float
     kind: str
     scope: str
@@ -75,7 +75,7 @@ class JournalEntry(_Model):
     lab_only: bool
 
 
-class Phases(_Model):
+class Phases(Model):
     """Where a scenario's time went: `start_s` the lab until all had joined, `intents_s` steps that change something,
     `expectations_s` steps that ask, of which `holds_s` waited for negatives to hold, `teardown_s` removal."""
 
@@ -86,7 +86,7 @@ class Phases(_Model):
     teardown_s: float
 
 
-class ScenarioResult(_Model):
+class ScenarioResult(Model):
     """One scenario on one lab. `burden` counts the operator's actions by scope during the steps alone."""
 
     scenario: str
@@ -101,7 +101,7 @@ class ScenarioResult(_Model):
     phases: Phases | None = None
 
 
-class MutationResult(_Model):
+class MutationResult(Model):
     """A scenario with its intent broken: where it had to fail, and where it did; `step` null when it passed."""
 
     scenario: str
@@ -122,7 +122,7 @@ class MutationResult(_Model):
         return where and self.outcome is Outcome.FAILED
 
 
-class ImageFacts(_Model):
+class ImageFacts(Model):
     """Which image ran, and where it came from: `source` is build, pull or unknown."""
 
     reference: str
@@ -133,8 +133,8 @@ class ImageFacts(_Model):
     id: str
 
 
-class EnvironmentFacts(_Model):
-    """The machine and engine that figures belong to."""
+class EnvironmentFacts(Model):
+    """The machine and engine that figures belong to. No host name and no path is among them."""
 
     toolkit: str
     engine: str
@@ -148,9 +148,17 @@ class EnvironmentFacts(_Model):
     memory_bytes: int
     load_1m: float
     images: dict[str, ImageFacts]
+    cpu: str | None = None
+    other_containers: int | None = None
+
+    @property
+    def machine(self) -> tuple[object, ...]:
+        """What has to agree before figures may be compared: everything but the load of the moment and the images."""
+        rest = (self.kernel, self.os, self.cpu, self.cpus, self.memory_bytes)
+        return (self.engine, self.engine_version, self.cgroup_version, self.storage_driver, *rest)
 
 
-class ContainerFigures(_Model):
+class ContainerFigures(Model):
     """One container's memory at one moment. Anonymous + shared cannot be given back; see labs/measure/sampler.py."""
 
     name: str
@@ -169,7 +177,7 @@ class ContainerFigures(_Model):
         return self.anonymous_bytes + self.shared_bytes
 
 
-class StackFigures(_Model):
+class StackFigures(Model):
     """One lab at one moment, by one backend (cgroup files or the engine's statistics)."""
 
     topology: str
@@ -188,7 +196,7 @@ class StackFigures(_Model):
         return None if None in values else sum(values)
 
 
-class ComparisonResult(_Model):
+class ComparisonResult(Model):
     """Several topologies run one after the other on one machine: their figures and scenarios, in order."""
 
     schema_version: int = SCHEMA_VERSION
@@ -197,7 +205,7 @@ class ComparisonResult(_Model):
     scenarios: tuple[ScenarioResult, ...]
 
 
-class RepeatedScenario(_Model):
+class RepeatedScenario(Model):
     """One scenario on one topology, several times, each on a fresh lab; times in the order of the runs.
 
     `actions` are the operator's of the first run, each as KIND SCOPE ACTION.
@@ -212,7 +220,7 @@ class RepeatedScenario(_Model):
     actions: tuple[str, ...]
 
 
-class RepeatResult(_Model):
+class RepeatResult(Model):
     """A whole set of scenarios run several times, `jobs` side by side, in `wall_s`."""
 
     schema_version: int = SCHEMA_VERSION
@@ -223,7 +231,7 @@ class RepeatResult(_Model):
     scenarios: tuple[RepeatedScenario, ...]
 
 
-class MutationsResult(_Model):
+class MutationsResult(Model):
     """Every mutation once."""
 
     schema_version: int = SCHEMA_VERSION

@@ -13,12 +13,12 @@ from labs.errors import FileProblem
 _Result = TypeVar("_Result", bound=BaseModel)
 
 
-def save(result: BaseModel, path: Path) -> Path:
+def save(result: BaseModel, path: Path, indent: int | None = 2) -> Path:
     """Write `result` as JSON, its folders made, and return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(result.model_dump_json(indent=2) + "\n")
+        beside.write_text(result.model_dump_json(indent=indent) + "\n")
         beside.rename(path)
     finally:
         beside.unlink(missing_ok=True)

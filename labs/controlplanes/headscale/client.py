@@ -9,7 +9,7 @@ from typing import Any
 
 from labs.controlplanes.base import Context, Machine, Path, PeerStatus
 from labs.model import Container, Peer
-from labs.timing import DAEMON_READY_S
+from labs.timing import DAEMON_READY_S, JOIN_S
 
 KEY_PATH = "/run/mesh-labs/auth-key"
 _SOCKET = "/var/run/tailscale/tailscaled.sock"
@@ -39,6 +39,10 @@ def container(peer: Peer, image: str) -> Container:
             "net.ipv6.conf.all.forwarding": "1",
         },
     )
+
+
+# `up` keeps the settings there are only when it is given no flag at all, not even its own time limit.
+RECONNECT = (("tailscale", "down"), ("timeout", f"{JOIN_S:.0f}", "tailscale", "up"))
 
 
 def wait_for_daemon(context: Context, machine: Machine) -> None:

@@ -130,6 +130,10 @@ class Headscale:
         secret = self._key(key or peer.user, peer.user)
         command_with_secret(self._context, machine, argv, Scope.PEER, client.KEY_PATH, secret)
 
+    def reconnect(self, machine: Machine) -> None:
+        for argv in client.RECONNECT:
+            command(self._context, machine, argv, Scope.PEER)
+
     def listed(self) -> tuple[ListedPeer, ...]:
         return tuple(_listed(node) for node in self._api.get("/api/v1/node")["nodes"])
 

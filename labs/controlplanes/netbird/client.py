@@ -8,7 +8,7 @@ from typing import Any
 
 from labs.controlplanes.base import Context, Machine, Path, PeerStatus
 from labs.model import Container, Peer, Settings
-from labs.timing import DAEMON_READY_S
+from labs.timing import DAEMON_READY_S, JOIN_S
 
 KEY_PATH = "/run/mesh-labs/setup-key"
 
@@ -42,6 +42,10 @@ def container(peer: Peer, image: str, settings: Settings) -> Container:
             "net.ipv4.conf.all.rp_filter": "2",
         },
     )
+
+
+# `up` without settings keeps those there are.
+RECONNECT = (("netbird", "down"), ("timeout", f"{JOIN_S:.0f}", "netbird", "up"))
 
 
 def wait_for_daemon(context: Context, machine: Machine) -> None:

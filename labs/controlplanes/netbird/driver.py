@@ -133,6 +133,10 @@ class NetBird:
         secret = self._key(key or peer.user, peer.user)
         command_with_secret(self._context, machine, argv, Scope.PEER, client.KEY_PATH, secret)
 
+    def reconnect(self, machine: Machine) -> None:
+        for argv in client.RECONNECT:
+            command(self._context, machine, argv, Scope.PEER)
+
     def listed(self) -> tuple[ListedPeer, ...]:
         routers = self._served_prefixes()
         return tuple(
