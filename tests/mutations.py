@@ -17,7 +17,8 @@ from labs.scenario import SUFFIX, Scenario, read
 from labs.scenario.schema import ScenarioSpec
 from labs.yamlsource import load
 
-Failure = tuple[int, Layer]
+# The step, and the layer; several where it depends on how soon the product gives a peer up.
+Failure = tuple[int, Layer] | tuple[int, Layer, Layer]
 
 
 class Mutation(BaseModel):

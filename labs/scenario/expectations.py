@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from labs.controlplanes import Ability, Audit, Machine, Path, lacking
 from labs.engine import State
-from labs.errors import ProbeProblem
+from labs.errors import ControlPlaneProblem, ProbeProblem
 from labs.lab import Lab
 from labs.model import Role
 from labs.results import Diagnosis, Layer
@@ -119,7 +119,10 @@ class Asker:
         name = expect.called or expect.peer
 
         def described() -> str:
-            found = [peer for peer in self.lab.control_plane.listed() if peer.name == name]
+            try:
+                found = [peer for peer in self.lab.control_plane.listed() if peer.name == name]
+            except ControlPlaneProblem as problem:
+                return f"unknown: {problem.what}"
             if not found:
                 return "not listed"
             online = {None: "", True: ", online", False: ", offline"}
