@@ -22,20 +22,26 @@ Failure = tuple[int, Layer] | tuple[int, Layer, Layer]
 
 
 class Mutation(BaseModel):
-    """Leave out step `skip`, or say step `change` with the arguments `to`."""
+    """Leave out step `skip`, or say step `change` with the arguments `to`.
+
+    It `fails` at a step, or it passes and a question is answered otherwise: `answers`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     skip: int | None = None
     change: int | None = None
     to: Annotated[dict[str, object], Field(default_factory=dict)]
-    fails: Failure | dict[Product, Failure]
+    fails: Failure | dict[Product, Failure] | None = None
+    answers: Annotated[dict[str, bool], Field(default_factory=dict)]
     smoke: bool = False
 
     @model_validator(mode="after")
     def _one(self) -> Mutation:
         if (self.skip is None) == (self.change is None):
             raise ValueError("a mutation skips a step or changes one")
+        if (self.fails is None) == (not self.answers):
+            raise ValueError("a mutation fails at a step, or is answered otherwise")
         return self
 
     @property
@@ -46,12 +52,12 @@ class Mutation(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One mutation of one scenario on one product, and the step and layer that must fail."""
+    """One mutation of one scenario on one product, and the step and layer that must fail, if one must."""
 
     scenario: Scenario
     product: Product
     mutation: Mutation
-    fails: Failure
+    fails: Failure | None
 
     @property
     def name(self) -> str:
@@ -72,7 +78,7 @@ def cases(file: Path) -> Iterator[Case]:
             scenario = original if mutation.change is None else Scenario(name, _changed(path, mutation))
             for product in Product:
                 fails = mutation.fails.get(product) if isinstance(mutation.fails, Mapping) else mutation.fails
-                if fails is not None and not original.not_applicable(product):
+                if (fails or mutation.answers) and not original.not_applicable(product):
                     yield Case(scenario, product, mutation, fails)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
 
@@ -104,14 +104,17 @@ class ScenarioResult(Model):
 class MutationResult(Model):
     """A scenario with its intent broken: where it had to fail, and where it did; `step` null when it passed.
 
-    There are several `expected_layers` where it depends on how soon the product gives a peer up.
+    There are several `expected_layers` where it depends on how soon the product gives a peer up. A scenario that only
+    asks passes all the same, and then `expected_answers` says which answers had to become others.
     """
 
     scenario: str
     topology: str
     mutation: str
-    expected_step: int
+    expected_step: int | None
     expected_layers: tuple[Layer, ...]
+    expected_answers: dict[str, bool] = Field(default_factory=dict)
+    answers: dict[str, bool] = Field(default_factory=dict)
     step: int | None
     outcome: Outcome
     layer: Layer | None
@@ -120,7 +123,9 @@ class MutationResult(Model):
 
     @property
     def noticed(self) -> bool:
-        """Whether it failed at the right step, with the right layer."""
+        """Whether it failed at the right step, with the right layer, or was answered as it had to be."""
+        if self.expected_answers:
+            return self.outcome is Outcome.PASSED and self.expected_answers.items() <= self.answers.items()
         where = self.step == self.expected_step and self.layer in self.expected_layers
         return where and self.outcome is Outcome.FAILED
 

@@ -387,6 +387,7 @@ class Observe(Verb):
     expect_route: ExpectRoute | None = None
     expect_peer: ExpectPeer | None = None
     expect_exit: ExpectExit | None = None
+    expect_event: ExpectEvent | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Observe:

@@ -24,13 +24,16 @@ def test_a_broken_intent_is_noticed(case: Case, engine: Engine, request: pytest.
     result = Trial(engine, skip=case.skip).run(case.scenario, case.scenario.topology(case.product))
     failed = next((step for step in result.steps if step.outcome in (Outcome.FAILED, Outcome.ERROR)), None)
     seen = failed.diagnosis.seen if failed and failed.diagnosis else "every step passed"
-    step, *layers = case.fails
+    step, *layers = case.fails or (None,)
+    observed = [step.observation for step in result.steps if step.observation]
     mutated = MutationResult(
         scenario=case.scenario.name,
         topology=result.topology,
         mutation=case.mutation.text,
         expected_step=step,
         expected_layers=tuple(layers),
+        expected_answers=case.mutation.answers,
+        answers={observation.question: observation.answer for observation in observed},
         step=failed.number if failed else None,
         outcome=result.outcome,
         layer=failed.diagnosis.layer if failed and failed.diagnosis else None,
@@ -40,4 +43,4 @@ def test_a_broken_intent_is_noticed(case: Case, engine: Engine, request: pytest.
     if folder := request.config.getoption("--scenario-results"):
         save(mutated, Path(folder) / f"{case.name}.json")
     # One that could not be asked notices nothing.
-    assert mutated.noticed, f"{mutated.outcome} at {mutated.step}, layer {mutated.layer}: {seen}"
+    assert mutated.noticed, f"{mutated.outcome} at {mutated.step}, layer {mutated.layer}: {seen}; {mutated.answers}"
