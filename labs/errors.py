@@ -16,7 +16,8 @@ LabsError                      carries what, where, why, hint
 │   ├── ControlPlaneProblem    the product's own API or command refused
 │   └── ProbeProblem           a probe could not run, so it says nothing about reachability
 ├── Interrupted            4   the user or the system asked to stop
-└── Leftovers              5   something the toolkit made could not be removed
+├── Leftovers              5   something the toolkit made could not be removed
+└── Matched                6   what --fail-on names was found
 """
 
 from __future__ import annotations
@@ -111,3 +112,7 @@ class Interrupted(LabsError):
 
 class Leftovers(LabsError):
     exit_code = 5
+
+
+class Matched(LabsError):
+    exit_code = 6

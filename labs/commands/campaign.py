@@ -15,10 +15,10 @@ from labs.results import (
     MutationResult,
     MutationsResult,
     Outcome,
-    RepeatedScenario,
     RepeatResult,
     ScenarioResult,
     load,
+    repeated,
     save,
 )
 
@@ -40,7 +40,7 @@ def repeat(labs: Sequence[str], files: Sequence[Path], runs: int, jobs: int, out
         runs=runs,
         jobs=jobs,
         wall_s=wall_s,
-        scenarios=tuple(_repeated(results)),
+        scenarios=repeated(results),
     )
     save(stored, out)
     if code:
@@ -69,27 +69,6 @@ def mutations(jobs: int, out: Path, selected: str = "") -> MutationsResult:
 def _run(step: Step, root: Path) -> int:
     print(f"==> {step.title}", file=sys.stderr, flush=True)
     return run_child(step.argv, root)
-
-
-def _repeated(results: Iterable[ScenarioResult]) -> Iterable[RepeatedScenario]:
-    grouped: dict[tuple[str, str], list[ScenarioResult]] = {}
-    for result in results:
-        grouped.setdefault((result.scenario, result.topology), []).append(result)
-    for (scenario, topology), runs in sorted(grouped.items()):
-        answers: dict[str, list[bool]] = {}
-        for run in runs:
-            for step in run.steps:
-                if step.observation:
-                    answers.setdefault(step.observation.question, []).append(step.observation.answer)
-        yield RepeatedScenario(
-            scenario=scenario,
-            topology=topology,
-            outcomes=tuple(run.outcome for run in runs),
-            took_s=tuple(run.took_s for run in runs),
-            phases=tuple(run.phases for run in runs if run.phases),
-            observations={question: tuple(said) for question, said in answers.items()},
-            actions=tuple(f"{entry.kind} {entry.scope} {entry.action}" for entry in runs[0].journal),
-        )
 
 
 def _environment(topologies: Iterable[str]) -> EnvironmentFacts:

@@ -1,5 +1,6 @@
 """The schema of everything that is stored, and nothing of how it came about."""
 
+from labs.results.claims import ClaimsResult, ClaimVerdict, Verdict
 from labs.results.measurement import (
     Burden,
     Definition,
@@ -9,6 +10,8 @@ from labs.results.measurement import (
     Part,
     Phase,
     Series,
+    StackComparison,
+    StackFigure,
     Window,
     unit_key,
     unit_of,
@@ -31,16 +34,22 @@ from labs.results.schema import (
     ScenarioResult,
     StackFigures,
     StepResult,
+    repeated,
 )
+from labs.results.statistics import Difference, Finding, Slope, compare, slope
 from labs.results.store import load, save
 
 __all__ = [
     "Burden",
+    "ClaimVerdict",
+    "ClaimsResult",
     "ComparisonResult",
     "ContainerFigures",
     "Definition",
     "Diagnosis",
+    "Difference",
     "EnvironmentFacts",
+    "Finding",
     "ImageFacts",
     "JournalEntry",
     "LabRun",
@@ -58,11 +67,18 @@ __all__ = [
     "RepeatedScenario",
     "ScenarioResult",
     "Series",
+    "Slope",
+    "StackComparison",
+    "StackFigure",
     "StackFigures",
     "StepResult",
+    "Verdict",
     "Window",
+    "compare",
     "load",
+    "repeated",
     "save",
+    "slope",
     "unit_key",
     "unit_of",
 ]

@@ -10,6 +10,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from labs.results.schema import SCHEMA_VERSION, EnvironmentFacts, Model, ScenarioResult
+from labs.results.statistics import Difference
 
 
 class Phase(StrEnum):
@@ -225,3 +226,26 @@ def _total(values: tuple[int | None, ...]) -> int | None:
             return None
         total += value
     return total
+
+
+class StackFigure(Model):
+    """One part of one stack's services in one phase: a value for each lab, in bytes, and the file it is from."""
+
+    topology: str
+    phase: Phase
+    part: Part
+    values: tuple[float, ...]
+    source: str
+
+
+class StackComparison(Model):
+    """Stacks side by side. `differences` by "FIRST SECOND PHASE PART"; `mixed` says what was unlike, if allowed."""
+
+    environment: EnvironmentFacts
+    definition: Definition
+    peers: int
+    sources: tuple[str, ...]
+    mixed: tuple[str, ...]
+    burdens: tuple[Burden, ...]
+    figures: tuple[StackFigure, ...]
+    differences: dict[str, Difference]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -226,6 +227,29 @@ class RepeatedScenario(Model):
     phases: tuple[Phases, ...]
     observations: dict[str, tuple[bool, ...]]
     actions: tuple[str, ...]
+
+
+def repeated(results: Iterable[ScenarioResult]) -> tuple[RepeatedScenario, ...]:
+    """Runs of the same scenario on the same topology put together, by name."""
+    grouped: dict[tuple[str, str], list[ScenarioResult]] = {}
+    for result in results:
+        grouped.setdefault((result.scenario, result.topology), []).append(result)
+    return tuple(_together(grouped[key]) for key in sorted(grouped))
+
+
+def _together(runs: Sequence[ScenarioResult]) -> RepeatedScenario:
+    answers: dict[str, list[bool]] = {}
+    for observation in (step.observation for run in runs for step in run.steps if step.observation):
+        answers.setdefault(observation.question, []).append(observation.answer)
+    return RepeatedScenario(
+        scenario=runs[0].scenario,
+        topology=runs[0].topology,
+        outcomes=tuple(run.outcome for run in runs),
+        took_s=tuple(run.took_s for run in runs),
+        phases=tuple(run.phases for run in runs if run.phases),
+        observations={question: tuple(said) for question, said in answers.items()},
+        actions=tuple(f"{entry.kind} {entry.scope} {entry.action}" for entry in runs[0].journal if not entry.lab_only),
+    )
 
 
 class RepeatResult(Model):
