@@ -2,7 +2,7 @@
 
 Takes about half a minute a lab, so it is made by hand and committed; needs root and an engine on this host:
 
-    python -m tests.pool --labs 20 --planted 5 --out docs/results/pool.json
+    python -m tests.pool --labs 20 --planted 5 --out tests/data/pool.json
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labs", type=int, default=20)
     parser.add_argument("--planted", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/pool.json"))
+    parser.add_argument("--out", type=Path, default=Path("tests/data/pool.json"))
     asked = parser.parse_args()
     engine = open_engine()
     try:
