@@ -41,7 +41,7 @@ def stored(folder: Path, here: EnvironmentFacts | None) -> Stored:
     if here:
         repeats = [(name, result) for name, result in repeats if _alike(result.environment, here)]
         measurements = [(name, result) for name, result in measurements if _alike(result.environment, here)]
-    environments = [result.environment for _, result in (*measurements, *repeats)]
+    environments = [m.environment for _, m in measurements] + [r.environment for _, r in repeats]
     if len({environment.machine for environment in environments}) > 1:
         raise UsageError("These results are of several machines", where=str(folder), hint="put each in a folder")
     return Stored(environments[0] if environments else None, tuple(repeats), tuple(measurements))

@@ -25,7 +25,7 @@ def html(data: ReportData) -> str:
 def _environment(*, html: bool) -> Environment:
     made = Environment(
         loader=PackageLoader("labs.report"),
-        autoescape=html,
+        autoescape=html,  # noqa: S701 - Markdown is read as text
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from labs.results import (
@@ -205,33 +205,26 @@ def _growth(measurements: Sequence[tuple[str, Measurement]]) -> Iterable[Growth]
         for topology in dict.fromkeys(run.topology for run in valid):
             runs = [run for run in valid if run.topology == topology]
             for what, unit, points in _grown(runs):
-                several = len({peers for peers, _ in points}) > 1
-                yield Growth(
-                    topology,
-                    what,
-                    unit,
-                    tuple(points),
-                    slope(*map(list, zip(*points, strict=True))) if several else None,
-                )
+                counts, values = [peers for peers, _ in points], [value for _, value in points]
+                line = slope(counts, values) if len(set(counts)) > 1 else None
+                yield Growth(topology, what, unit, tuple(points), line)
         return
 
 
 def _grown(runs: Sequence[LabRun]) -> Iterable[tuple[str, str, list[tuple[int, float]]]]:
-    def points(value: object) -> list[tuple[int, float]]:
-        return [(run.peers, found) for run in runs if (found := value(run)) is not None]  # type: ignore[operator]
+    def points(value: Callable[[LabRun], float | None]) -> list[tuple[int, float]]:
+        return [(run.peers, found) for run in runs if (found := value(run)) is not None]
 
-    def memory(role: str, share: bool) -> object:
-        def read(run: LabRun) -> float | None:
-            figure = run.figure(Phase.JOINED, Part.FOOTPRINT, role)
-            return None if figure is None else figure / MIB / (run.peers if share else 1)
-
-        return read
-
-    yield "control plane, anonymous + shared", "MiB", points(memory("service", False))
-    yield "each peer, anonymous + shared", "MiB", points(memory("peer", True))
+    yield "control plane, anonymous + shared", "MiB", points(lambda run: _memory(run, "service", 1))
+    yield "each peer, anonymous + shared", "MiB", points(lambda run: _memory(run, "peer", run.peers))
     yield "control plane, CPU", "ms/s", points(lambda run: next(iter(_cpu([run], Phase.JOINED)), None))
     yield "one peer's join", "s", points(lambda run: statistics.median(run.joins_s.values()))
     yield "a route's withdrawal reaches all", "s", points(lambda run: run.route_change_s)
+
+
+def _memory(run: LabRun, role: str, among: int) -> float | None:
+    figure = run.figure(Phase.JOINED, Part.FOOTPRINT, role)
+    return None if figure is None else figure / MIB / among
 
 
 def _by_container(runs: dict[str, tuple[LabRun, ...]]) -> dict[str, dict[str, float]]:

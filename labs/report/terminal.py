@@ -11,21 +11,26 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from labs.results import (
+    ClaimsResult,
     ComparisonResult,
+    Difference,
     LabRun,
     Measurement,
     Outcome,
     Part,
     Phase,
     ScenarioResult,
+    StackComparison,
     StackFigures,
     StepResult,
+    Verdict,
     unit_of,
 )
 
 _MIB = 1 << 20
 _WIDTH = 118
 _MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.ERROR: "!", Outcome.NOT_RUN: "-"}
+_VERDICTS = {Verdict.SUPPORTED: "✓", Verdict.CONTRADICTED: "✗", Verdict.INCONCLUSIVE: "?"}
 _ROLES = (("services", "service"), ("peers", "peer"), ("helpers", "host"))
 
 
@@ -67,6 +72,54 @@ def comparison(result: ComparisonResult) -> str:
         "One reading shows the size of things; it does not show a difference between stacks."
     )
     return _text("\nContainers and memory", totals, "", parts, notes)
+
+
+def compared(result: StackComparison) -> str:
+    """Topologies side by side: what there is to look after, then memory by phase with what the test over labs says."""
+    burdens = {burden.topology: burden for burden in result.burdens}
+    counts = _table("To look after", *burdens, numbers=True)
+    counts.add_row("services", *(str(len(burden.services)) for burden in burdens.values()))
+    for name in ("published_ports", "secrets", "volumes", "config_files", "config_lines", "settings"):
+        counts.add_row(name.replace("_", " "), *(str(getattr(burden, name)) for burden in burdens.values()))
+    memory = _table("Services, MiB", *burdens, "", numbers=True)
+    figures = {(figure.topology, figure.phase, figure.part): figure.values for figure in result.figures}
+    for phase, part in dict.fromkeys((figure.phase, figure.part) for figure in result.figures):
+        values = (figures[topology, phase, part] for topology in burdens)
+        ends = f" {phase} {part}"
+        found = [_difference(difference) for key, difference in result.differences.items() if key.endswith(ends)]
+        memory.add_row(
+            f"{part}, {phase}", *(_mib(statistics.median(v)) if v else "unknown" for v in values), *found[:1]
+        )
+        for more in found[1:]:
+            memory.add_row("", *("" for _ in burdens), more)
+    labs = ", ".join(
+        f"{len(figures[topology, *first])} labs of {topology}"
+        for first in [(result.figures[0].phase, result.figures[0].part)]
+        for topology in burdens
+    )
+    notes = [f"{result.peers} peers; medians of {labs}, from {', '.join(result.sources)}."]
+    notes += [f"Compared although unlike: {text}" for text in result.mixed]
+    return _text("", counts, memory, "\n".join(notes))
+
+
+def _difference(found: Difference) -> str:
+    return str(found.finding) + ("" if found.p is None else f", p = {found.p:.3f}")
+
+
+def verdicts(result: ClaimsResult) -> str:
+    """Each claim with its verdict; one alone with its evidence."""
+    alone = len(result.claims) == 1
+    lines = []
+    for claim in result.claims:
+        lines.append(f"{_VERDICTS[claim.verdict]} {claim.verdict:<13} {claim.id}: {claim.says}")
+        if alone:
+            lines += [f"    {sentence}" for sentence in claim.evidence]
+            lines += [f"    supported if {claim.supported_if}", f"    contradicted if {claim.contradicted_if}"]
+            lines += [f"    {claim.reason}", f"    not shown: {claim.not_shown}"]
+        if claim.decide_with:
+            lines.append(f"    to decide: {claim.decide_with}")
+    sources = ", ".join(result.sources) or "nothing: there are no results of this machine and these versions"
+    return "\n".join(["", *lines, "", f"From {sources}."])
 
 
 def measurement(result: Measurement) -> str:
