@@ -18,6 +18,8 @@ _STYLE = Style(
     foreground="var(--ink)",
     foreground_strong="var(--ink)",
     foreground_subtle="var(--line)",
+    guide_stroke_color="var(--line)",
+    major_guide_stroke_color="var(--line)",
     colors=_COLOURS,
     font_family="inherit",
     opacity=".85",
@@ -42,7 +44,7 @@ def charts(data: ReportData) -> dict[str, str]:
 
 
 def _containers(data: ReportData) -> str:
-    bars = list(data.by_container)
+    bars = list(reversed(data.by_container))  # drawn from below
     names = list(dict.fromkeys(name for values in data.by_container.values() for name in values))
     if not bars:
         return ""
@@ -87,7 +89,7 @@ def _growth(data: ReportData) -> str:
 def _actions(data: ReportData) -> str:
     if not data.actions:
         return ""
-    names = list(data.actions)
+    names = list(reversed(data.actions))
     topologies = list(dict.fromkeys(topology for by in data.actions.values() for topology in by))
     chart = _chart(
         pygal.HorizontalBar,

@@ -26,12 +26,12 @@ _DECIMALS = 1
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the side-by-side table: a value for each topology, and the anchor of its raw samples."""
+    """A line of the side-by-side table: a value for each topology, and where on the page each one's samples are."""
 
     what: str
     values: tuple[str, ...]
     finding: str = ""
-    anchor: str = ""
+    anchors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def _rows(comparison: StackComparison, topologies: Sequence[str], runs: dict[str
                 f"{_called(part)}, {phase}{' (peak)' if phase is Phase.BOOT else ''}, MiB",
                 tuple(_spread(figures.get((topology, phase, part), ())) for topology in topologies),
                 "; ".join(_findings(comparison, phase, part)),
-                anchor(topologies[0], phase, part),
+                tuple(anchor(topology, phase, part) for topology in topologies),
             )
     for what, values in _times(runs):
         yield Row(what, tuple(_seconds(values[topology]) for topology in topologies))

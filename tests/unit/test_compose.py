@@ -223,7 +223,8 @@ def test_headscale() -> None:
         networks=(Network("control", IPv4Network("10.1.2.0/24")),),
         volumes=("data",),
     )
-    assert count(folder) == OperatorCounts(1, 2, 0, 1, 2, 52, 2)
+    images = {"headscale": "headscale/headscale:0.29.3"}
+    assert count(folder) == OperatorCounts(images, {}, {}, 2, 0, 1, 2, 52, 2)
     wants = needs(folder)
     assert (wants.subnets, wants.secrets) == ({"CONTROL_SUBNET": "control"}, {})
     assert wants.addresses == {"HEADSCALE_ADDRESS": ("control", 2)}
@@ -247,7 +248,11 @@ def test_netbird() -> None:
     assert "--disable-anonymous-metrics=true" in (management.command or ())
     assert {"NB_AUTH_SECRET": "r", "NB_STUN_PORTS": "3478"}.items() <= relay.environment.items()
     assert found.secrets == secrets
-    assert count(folder) == OperatorCounts(3, 4, 2, 1, 1, 18, 8)
+    images = {name: f"netbirdio/{name}:0.77.1" for name in ("management", "signal", "relay")}
+    lab_only = {"management": ("NB_DISABLE_GEOLOCATION", "NB_SETUP_PAT_ENABLED")}
+    assert count(folder) == OperatorCounts(images, {}, lab_only, 4, 2, 1, 1, 18, 8)
+    chosen = count(folder, {"NETBIRD_SIGNAL_IMAGE": "elsewhere/signal:1"})
+    assert chosen.images["signal"] == "elsewhere/signal:1"
     assert needs(folder).secrets == {"NETBIRD_RELAY_SECRET": "token", "NETBIRD_STORE_KEY": "base64-32"}
 
 
