@@ -98,7 +98,7 @@ def _actions(data: ReportData) -> str:
     )
     chart.x_labels = names
     for topology in topologies:
-        chart.add(topology, [data.actions[name].get(topology) for name in names])
+        chart.add(topology, [by.total if (by := data.actions[name].get(topology)) else None for name in names])
     return _svg(chart)
 
 

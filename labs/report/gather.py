@@ -44,6 +44,14 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True)
+class Actions:
+    """How often the operator had to act in one scenario, and by scope."""
+
+    total: int
+    by_scope: str
+
+
+@dataclass(frozen=True, slots=True)
 class Growth:
     """How one figure grows with peers on one topology; points are (peers, value)."""
 
@@ -67,7 +75,7 @@ class ReportData:
     growth: tuple[Growth, ...]
     by_container: dict[str, dict[str, float]]
     timelines: dict[str, LabRun]
-    actions: dict[str, dict[str, int]]
+    actions: dict[str, dict[str, Actions]]
     invalid: tuple[str, ...]
     deviations: dict[str, tuple[str, ...]]
     drift: tuple[Row, ...]
@@ -132,8 +140,14 @@ def _rows(comparison: StackComparison, topologies: Sequence[str], runs: dict[str
                 "; ".join(_findings(comparison, phase, part)),
                 tuple(anchor(topology, phase, part) for topology in topologies),
             )
+    each_peer = [
+        [value for run in runs[topology] if (value := _memory(run, "peer", run.peers))] for topology in topologies
+    ]
+    yield Row("each peer, anonymous + shared, joined, MiB", tuple(_spread(values, unit=1) for values in each_peer))
     for what, values in _times(runs):
-        yield Row(what, tuple(_seconds(values[topology]) for topology in topologies))
+        yield Row(what, tuple(_numbers(values[topology]) for topology in topologies))
+    for what, values in _outside(runs):
+        yield Row(what, tuple(_numbers(values[topology]) for topology in topologies))
 
 
 def _called(part: Part) -> str:
@@ -164,6 +178,10 @@ def _times(runs: dict[str, tuple[LabRun, ...]]) -> Iterable[tuple[str, dict[str,
         {name: [run.route_change_s for run in found if run.route_change_s] for name, found in runs.items()},
     )
     yield (
+        "from an outage's end to a route change at all peers, s",
+        {name: [run.recovery_s for run in found if run.recovery_s] for name, found in runs.items()},
+    )
+    yield (
         "CPU of the services while idle, ms a second",
         {name: list(_cpu(found, Phase.IDLE)) for name, found in runs.items()},
     )
@@ -171,6 +189,21 @@ def _times(runs: dict[str, tuple[LabRun, ...]]) -> Iterable[tuple[str, dict[str,
         "CPU of the services under load, ms a second",
         {name: list(_cpu(found, Phase.LOAD)) for name, found in runs.items()},
     )
+
+
+def _outside(runs: dict[str, tuple[LabRun, ...]]) -> Iterable[tuple[str, dict[str, list[float]]]]:
+    """What is in no container: the engine itself, and the toolkit that watches."""
+    idle = {name: [window for run in found if (window := run.window(Phase.IDLE))] for name, found in runs.items()}
+    memory = {
+        name: [window.engine_anonymous_bytes / MIB for window in found if window.engine_anonymous_bytes is not None]
+        for name, found in idle.items()
+    }
+    observer = {
+        name: [window.observer_cpu_s * 1000 / window.at_s[-1] for window in found if len(window.at_s) > 1]
+        for name, found in idle.items()
+    }
+    yield "outside: the engine's own processes, anonymous, MiB", memory
+    yield "outside: the observer's CPU, ms a second", observer
 
 
 def _cpu(runs: Iterable[LabRun], phase: Phase) -> Iterable[float]:
@@ -242,13 +275,16 @@ def _by_container(runs: dict[str, tuple[LabRun, ...]]) -> dict[str, dict[str, fl
     return table
 
 
-def _actions(repeats: Sequence[tuple[str, RepeatResult]]) -> dict[str, dict[str, int]]:
-    """The operator's actions by scenario and topology, where both did something."""
-    table: dict[str, dict[str, int]] = {}
+def _actions(repeats: Sequence[tuple[str, RepeatResult]]) -> dict[str, dict[str, Actions]]:
+    """The operator's actions by scenario and topology, for scenarios that ran on several and did not only ask."""
+    table: dict[str, dict[str, Actions]] = {}
     for _, result in repeats:
         for ran in result.scenarios:
-            table.setdefault(ran.scenario, {}).setdefault(ran.topology, len(ran.actions))
-    return {scenario: by for scenario, by in sorted(table.items()) if len(by) > 1 and any(by.values())}
+            words = [action.split(" ", 2) for action in ran.actions]
+            scopes = Counter("restart" if kind == "restart" else scope for kind, scope, _ in words)
+            said = ", ".join(f"{scope} {count}" for scope, count in sorted(scopes.items()))
+            table.setdefault(ran.scenario, {}).setdefault(ran.topology, Actions(len(words), said))
+    return {name: by for name, by in sorted(table.items()) if len(by) > 1 and any(one.total for one in by.values())}
 
 
 def _drift(runs: dict[str, tuple[LabRun, ...]], comparison: StackComparison) -> Iterable[Row]:
@@ -263,18 +299,18 @@ def _drift(runs: dict[str, tuple[LabRun, ...]], comparison: StackComparison) -> 
         yield Row(f"{phase}", tuple(found))
 
 
-def _spread(values: Sequence[float], *, signed: bool = False) -> str:
-    """The median in MiB, and the range over the labs."""
+def _spread(values: Sequence[float], *, signed: bool = False, unit: int = MIB) -> str:
+    """The median in MiB, and the range over the labs; `unit` is a MiB in that of the values."""
     if not values:
         return "unknown"
     sign = "+" if signed else ""
     low, middle, high = (
-        f"{value / MIB:{sign}.{_DECIMALS}f}" for value in (min(values), statistics.median(values), max(values))
+        f"{value / unit:{sign}.{_DECIMALS}f}" for value in (min(values), statistics.median(values), max(values))
     )
     return f"{middle} ({low} to {high})"
 
 
-def _seconds(values: Sequence[float]) -> str:
+def _numbers(values: Sequence[float]) -> str:
     if not values:
         return "unknown"
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"

@@ -125,7 +125,8 @@ class LabRun(Model):
 
     `serves_s`: from nothing until the control plane serves and every peer's client runs. `first_ping_s`: from
     nothing to the first ping between two peers, the windows in between left out. `joins_s`: each peer's join.
-    `route_change_s`: from the operator's withdrawal of a route until no peer has it any more.
+    `route_change_s`: from the operator's withdrawal of a route until no peer has it any more. `recovery_s`: the control
+    plane was down for some seconds; from its start until a route published then is at every peer. Null: not tried.
     """
 
     number: int
@@ -138,6 +139,7 @@ class LabRun(Model):
     first_ping_s: float | None
     joins_s: dict[str, float]
     route_change_s: float | None
+    recovery_s: float | None = None
     windows: tuple[Window, ...]
     marks: tuple[Mark, ...]
     scenario: ScenarioResult | None
