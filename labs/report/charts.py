@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import pygal
@@ -10,6 +11,9 @@ from pygal.style import Style
 
 from labs.report.gather import MIB, ReportData
 from labs.results import Part
+
+# The library hooks into all imports to find its own maps, by a way that Python warns of and 3.12 no longer knows.
+sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, pygal.PluginImportFixer)]
 
 _COLOURS = tuple(f"var(--series-{number})" for number in range(1, 9))
 _STYLE = Style(
