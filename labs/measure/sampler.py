@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -137,18 +138,24 @@ class CgroupSampler:
     _places: dict[str, _Place] = field(default_factory=dict, init=False)
 
     def read(self, container_id: str) -> Reading:
-        place = self._place(container_id)
+        if container_id in self._places:
+            # It may run anew since it was last read, with another process and other folders.
+            with suppress(OSError):
+                return self._reading(self._places[container_id])
+            del self._places[container_id]
         try:
-            counters = self._v1(place) if place.version == 1 else self._v2(place)
-            received, sent = self._traffic(place.pid)
+            return self._reading(self._place(container_id))
         except OSError as error:
-            # It stopped, or runs anew with another process: the next reading looks again.
             self._places.pop(container_id, None)
             raise NotFound(
                 "The container stopped while it was measured",
                 where=container_id[:12],
                 why=error.strerror or str(error),
             ) from error
+
+    def _reading(self, place: _Place) -> Reading:
+        counters = self._v1(place) if place.version == 1 else self._v2(place)
+        received, sent = self._traffic(place.pid)
         return Reading(received_bytes=received, sent_bytes=sent, **counters)
 
     def pss_bytes(self, container_id: str) -> int | None:

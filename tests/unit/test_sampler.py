@@ -149,6 +149,15 @@ def test_one_that_stops_is_noticed_and_looked_for_again(version_2: Path) -> None
     assert sampler.read("abc").usage_bytes == 3000
 
 
+def test_one_that_was_restarted_is_read_at_once(version_2: Path) -> None:
+    sampler = cgroup_sampler(version_2)
+    sampler.read("abc")
+    (version_2 / "proc" / "42").rename(version_2 / "proc" / "43")
+    assert isinstance(sampler.engine, OneContainer)
+    sampler.engine.pid = 43
+    assert sampler.read("abc").usage_bytes == 2000
+
+
 def test_the_engines_statistics_on_version_2() -> None:
     stats = {"anon": 1000, "shmem": 24, "inactive_file": 300}
     document = {
