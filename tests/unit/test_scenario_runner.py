@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from labs.controlplanes import Context, ListedPeer, Machine, Path
+from labs.controlplanes import Context, ListedPeer, Machine, Path, Route
 from labs.engine import ExecResult, State
 from labs.engine.fake import FakeEngine
 from labs.journal import Journal
@@ -288,3 +288,37 @@ def test_layer_firewall(world: World) -> None:
 def test_a_route_that_stays(world: World) -> None:
     world.plane.withdraw_route = lambda _: None  # type: ignore[method-assign]
     assert broken(world, world.run()) == (5, Layer.CONTROL_PLANE)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+@pytest.mark.parametrize(("straggles_at_s", "outcome"), [(4.0, "passed"), (15.0, "failed")])
+def test_a_straggler_within_the_limit_only_begins_the_wait_anew(
+    world: World, *, answered: bool, straggles_at_s: float, outcome: str
+) -> None:
+    """After a withdrawal probes fail, one gets through, and the rest fail: a fault only once the limit is over."""
+    withdrawn: list[float] = []
+    once: list[float] = []
+    original = world.plane.withdraw_route
+
+    def withdraw(gone: Route) -> None:
+        original(gone)
+        withdrawn.append(world.mesh.clock.now())
+
+    class Straggling(Mesh):
+        def __call__(self, container: Container, argv: tuple[str, ...]) -> ExecResult:
+            now = self.clock.now()
+            if argv[0] == "sh" and withdrawn and not once and now - withdrawn[0] >= straggles_at_s:
+                once.append(now)
+                nonce = argv[-1].rpartition("?")[2]
+                world.mesh.log.append(f"10.200.1.6 {nonce}")
+                return ExecResult(0, f"caller=10.200.1.6\nquery={nonce}\n", "") if answered else TIMED_OUT
+            return world.mesh(container, argv)
+
+    world.plane.withdraw_route = withdraw  # type: ignore[method-assign]
+    world.lab.engine.on_exec = Straggling(world.mesh.clock)  # type: ignore[attr-defined]
+    # Long enough for the straggler after the limit to fall into the time that the negative is held.
+    result = world.run(FILE.replace("reachable: false, within: 10s", "reachable: false, within: 10s, holds: 20s"))
+    assert once
+    assert outcomes(result)[4] == outcome
+    if outcome == "passed":
+        assert result.steps[4].evidence[0].startswith("unreachable after 4.")
