@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,6 +37,7 @@ def repeat(labs: Sequence[str], files: Sequence[Path], runs: int, jobs: int, out
     if not results:
         raise UsageError("No scenario ran", why=f"pytest ended with {code}")
     stored = RepeatResult(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=_environment(result.topology for result in results),
         runs=runs,
         jobs=jobs,

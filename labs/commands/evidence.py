@@ -48,9 +48,9 @@ def stored(folder: Path, here: EnvironmentFacts | None) -> Stored:
 
 
 def _read(folder: Path) -> tuple[list[tuple[str, RepeatResult]], list[tuple[str, Measurement]]]:
-    """Newest first by when they were written down; other files are passed over."""
+    """Newest first, by what they say themselves: a checkout gives all files one date. Other files are passed over."""
     repeats, measurements = [], []
-    for path in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+    for path in sorted(folder.glob("*.json")):
         try:
             measurements.append((path.name, load(Measurement, path)))
             continue
@@ -60,6 +60,8 @@ def _read(folder: Path) -> tuple[list[tuple[str, RepeatResult]], list[tuple[str,
             repeats.append((path.name, load(RepeatResult, path)))
         except FileProblem:
             continue
+    repeats.sort(key=lambda entry: entry[1].created, reverse=True)
+    measurements.sort(key=lambda entry: entry[1].created, reverse=True)
     return repeats, measurements
 
 

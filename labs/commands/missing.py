@@ -69,6 +69,7 @@ def _run(engine: Engine, pairs: tuple[tuple[str, str], ...], folder: Path, out: 
     images = {member for result in results for member in _images(engine, result.topology)}
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     ran = RepeatResult(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=environment(engine, images),
         runs=1,
         jobs=1,

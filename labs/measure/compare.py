@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 
 from labs.errors import UsageError
 from labs.results import (
+    FEWEST_LABS,
     Burden,
     Difference,
     LabRun,
@@ -81,11 +83,12 @@ def differences(one: Measurement, other: Measurement) -> list[str]:
 def _chosen(
     topologies: Sequence[str], sources: Sequence[Source], peers: int | None
 ) -> dict[str, tuple[str, int, tuple[LabRun, ...]]]:
-    """The newest measurement that has them all, else the newest of each."""
+    """The newest measurement with enough labs of all, else the newest that has them all, else the newest of each."""
     options = [_in(topologies, source, peers) for source in sources]
-    for option in options:
-        if len(option) == len(topologies):
-            return option
+    whole = [option for option in options if len(option) == len(topologies)]
+    enough = [option for option in whole if all(len(runs) >= FEWEST_LABS for _, _, runs in option.values())]
+    if whole:
+        return (enough or whole)[0]
     found = {topology: option[topology] for option in reversed(options) for topology in option}
     if missing := [topology for topology in topologies if topology not in found]:
         raise UsageError(
@@ -99,9 +102,10 @@ def _in(topologies: Sequence[str], source: Source, peers: int | None) -> dict[st
     name, measured = source
     found = {}
     for topology in topologies:
-        counts = [peers] if peers else sorted({run.peers for run in measured.valid(topology)})
-        if counts and (runs := measured.valid(topology, counts[0])):
-            found[topology] = (name, counts[0], runs)
+        counts = Counter(run.peers for run in measured.valid(topology))
+        count = peers or max(sorted(counts), key=counts.__getitem__, default=0)
+        if runs := measured.valid(topology, count):
+            found[topology] = (name, count, runs)
     return found
 
 

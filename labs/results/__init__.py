@@ -36,10 +36,11 @@ from labs.results.schema import (
     StepResult,
     repeated,
 )
-from labs.results.statistics import Difference, Finding, Slope, compare, slope
+from labs.results.statistics import FEWEST_LABS, Difference, Finding, Slope, compare, slope
 from labs.results.store import load, save
 
 __all__ = [
+    "FEWEST_LABS",
     "Burden",
     "ClaimVerdict",
     "ClaimsResult",

@@ -253,9 +253,10 @@ def _together(runs: Sequence[ScenarioResult]) -> RepeatedScenario:
 
 
 class RepeatResult(Model):
-    """A whole set of scenarios run several times, `jobs` side by side, in `wall_s`."""
+    """A whole set of scenarios run several times, `jobs` side by side, in `wall_s`; the newest by `created` counts."""
 
     schema_version: int = SCHEMA_VERSION
+    created: str = ""
     environment: EnvironmentFacts
     runs: int
     jobs: int

@@ -308,6 +308,15 @@ def test_unlike_measurements_are_refused_unless_that_is_said() -> None:
         side_by_side(("a", "b"), [("1.json", first), ("2.json", elsewhere)], None)
 
 
+def test_a_newer_measurement_with_too_few_labs_does_not_stand_in_for_one_with_enough() -> None:
+    enough = measurement(*several("a", 10), *several("b", 40))
+    growth = measurement(
+        lab("a", 1, 10), lab("b", 1, 40), lab("a", 2, 10, peers=8), created="2026-12-01T00:00:00+00:00"
+    )
+    assert side_by_side(("a", "b"), [("growth.json", growth), ("m.json", enough)], None).sources == ("m.json",)
+    assert side_by_side(("a", "b"), [("growth.json", growth)], None).sources == ("growth.json",)
+
+
 def test_what_was_not_measured_is_named() -> None:
     with pytest.raises(UsageError, match="no valid figures of b"):
         side_by_side(("a", "b"), [("m.json", measurement(*several("a", 10)))], None)
@@ -320,3 +329,10 @@ def test_results_of_several_machines_are_not_read_as_one(tmp_path: Path) -> None
     with pytest.raises(UsageError, match="several machines"):
         stored_here(tmp_path, None)
     assert len(stored_here(tmp_path, ENVIRONMENT).measurements) == 1
+
+
+def test_the_newest_is_what_says_so_itself(tmp_path: Path) -> None:
+    save(measurement(created="2026-02-01T00:00:00+00:00"), tmp_path / "a.json")
+    save(measurement(created="2026-03-01T00:00:00+00:00"), tmp_path / "b.json")
+    save(measurement(created="2026-01-01T00:00:00+00:00"), tmp_path / "c.json")
+    assert [name for name, _ in stored_here(tmp_path, None).measurements] == ["b.json", "a.json", "c.json"]
