@@ -99,7 +99,7 @@ def measure(
     positional=["topologies"],
     help={
         "topologies": "Which topologies, comma-separated.",
-        "peers": "Compare at this number of peers (default: the smallest that was measured).",
+        "peers": "Compare at this number of peers (default: the one with the most labs).",
         "from_": "Read the results in this folder, of whatever machine they are.",
         "mixed": "Compare also what differs in definition or environment, and say so.",
         "json": "Print only JSON.",

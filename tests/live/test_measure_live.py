@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -33,10 +32,9 @@ def test_measured_stopped_gone_on_with_and_judged_by(engine: Engine, tmp_path: P
     command = ("measure", "headscale,netbird", "--runs", "1", *QUICK)
     with subprocess.Popen(argv(*command), cwd=tmp_path, stdout=subprocess.PIPE, text=True) as stopped:
         assert stopped.stdout is not None
-        for line in stopped.stdout:
-            if line.startswith("netbird"):
-                break  # headscale's run is stored by now
-        time.sleep(1)  # in the middle of the next lab's start
+        lines = iter(stopped.stdout)
+        next(line for line in lines if line.startswith("netbird"))  # headscale's run is stored by now
+        next(lines)  # and the first part of the next lab is there
         stopped.send_signal(signal.SIGTERM)
         stopped.stdout.read()
     assert stopped.returncode == 4
