@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from labs.controlplanes import Route
 from labs.controlplanes.ready import serves
 from labs.engine import Engine, State
-from labs.errors import LabsError
+from labs.errors import Interrupted, LabsError, Leftovers
 from labs.lab import Lab, labels
 from labs.lab.plan import Plan
 from labs.lab.removal import remove
@@ -86,6 +86,8 @@ class Measurer:
         began_at = datetime.now(UTC).isoformat(timespec="seconds")
         try:
             one.carry_out()
+        except (Interrupted, Leftovers):
+            raise
         except LabsError as problem:
             parts = (problem.what, problem.where, problem.why)
             one.invalid.append("; ".join(part.replace("\n", " ") for part in parts if part))
