@@ -86,7 +86,7 @@ def _assemble(recipe: Recipe, work: Path, toolchain: Toolchain, on_event: OnImag
     """Everything into WORK/root.tar; returns the ingredients for the image's labels."""
     folder = recipe.module_folder
     go_version = toolchain.check(recipe.spec.binaries, folder)
-    root = RootFs()
+    root = RootFs(recipe.spec.keep, recipe.spec.omit)
     packages = []
     for name in recipe.spec.packages:
         on_event(ImageEvent(recipe.name, "packing", name))
@@ -99,6 +99,8 @@ def _assemble(recipe: Recipe, work: Path, toolchain: Toolchain, on_event: OnImag
         target = work / f"binary-{number}"
         _compile(recipe, number, target, toolchain, on_event)
         root.add(binary.path, target, 0o755)
+    for wanted in recipe.spec.folders:
+        root.folder(wanted.path, wanted.mode, (wanted.owner.uid, wanted.owner.gid))
     for file in recipe.spec.files:
         root.add(file.path, file.content.encode(), file.mode)
     on_event(ImageEvent(recipe.name, "packing", "root file system"))

@@ -20,27 +20,50 @@ from labs.yamlsource import load, validated
 _BUILDER = b"2"
 
 
+Octal = Annotated[int, BeforeValidator(lambda text: int(str(text), 8))]
+Place = Annotated[str, Field(pattern="^/")]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Owner(_Model):
+    """Numbers, as the engine compares them; the names are the recipe's /etc/passwd and /etc/group."""
+
+    uid: int = 0
+    gid: int = 0
 
 
 class Binary(_Model):
     """A Go command: its package, where it goes in the image, and how it is built."""
 
     package: str
-    path: Annotated[str, Field(pattern="^/")]
+    path: Place
     cgo: bool = False
     ldflags: str = ""
 
 
 class TextFile(_Model):
-    path: Annotated[str, Field(pattern="^/")]
+    path: Place
     content: str
-    mode: Annotated[int, BeforeValidator(lambda text: int(str(text), 8))] = 0o644
+    mode: Octal = 0o644
+
+
+class Folder(_Model):
+    """A folder that has to be there, for whom the image's process runs as to write into."""
+
+    path: Place
+    mode: Octal = 0o755
+    owner: Owner = Owner()
 
 
 class RecipeSpec(_Model):
-    """A recipe file. `configuration` holds Dockerfile instructions for the image's own settings."""
+    """A recipe file. `configuration` holds Dockerfile instructions for the image's own settings.
+
+    Of each package everything is taken but what RootFs leaves out anyway; `keep` and `omit` are shell
+    patterns of paths that change that. `stand-in` says what an image pretends to be that cannot be built.
+    """
 
     name: str
     version: str
@@ -49,8 +72,12 @@ class RecipeSpec(_Model):
     module: str | None = None
     binaries: tuple[Binary, ...] = ()
     packages: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    omit: tuple[str, ...] = ()
+    folders: tuple[Folder, ...] = ()
     files: tuple[TextFile, ...] = ()
     configuration: tuple[str, ...] = ()
+    stand_in: Annotated[str, Field(alias="stand-in")] = ""
 
 
 @dataclass(frozen=True)

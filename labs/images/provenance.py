@@ -21,6 +21,7 @@ def labels(recipe: Recipe, ingredients: Mapping[str, str]) -> dict[str, str]:
         "recipe": recipe.hash,
         "source": "build",
         "official": recipe.spec.official or "",
+        "stand-in": recipe.spec.stand_in,
         "toolkit": __version__,
         **ingredients,
     }

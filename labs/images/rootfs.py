@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,13 +29,19 @@ class _Entry:
     content: bytes | Path = b""
     link: str | None = None
     folder: bool = False
+    owner: tuple[int, int] = (0, 0)
 
 
 class RootFs:
-    """Collects files and writes them sorted, owned by root, without times."""
+    """Collects files and writes them sorted, without times, and owned by root unless it is said otherwise.
 
-    def __init__(self) -> None:
+    `keep` and `omit` are shell patterns of paths in packages: taken although most images can do without
+    them, and left out although they are of a kind that images need.
+    """
+
+    def __init__(self, keep: Sequence[str] = (), omit: Sequence[str] = ()) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._keep, self._omit = keep, omit
         for name in _MERGED:
             self._entries[name] = _Entry(0o777, link=f"usr/{name}")
         for name, mode in _FOLDERS.items():
@@ -45,6 +52,9 @@ class RootFs:
 
     def add(self, path: str, content: bytes | Path, mode: int) -> None:
         self._entries[_merged(path)] = _Entry(mode, content)
+
+    def folder(self, path: str, mode: int, owner: tuple[int, int] = (0, 0)) -> None:
+        self._entries[_merged(path)] = _Entry(mode, folder=True, owner=owner)
 
     def link(self, path: str, target: str) -> None:
         """A symbolic link, unless something is there already."""
@@ -58,7 +68,7 @@ class RootFs:
                 path = _merged(member.name)
                 if member.isfile() and path.startswith(_CERTIFICATES) and path.endswith(".crt"):
                     bundle.append((path, _content(package, member)))
-                elif path.startswith(_NOT_NEEDED):
+                elif not self._wanted(path):
                     continue
                 elif member.isfile():
                     self._entries[path] = _Entry(member.mode, _content(package, member))
@@ -66,6 +76,11 @@ class RootFs:
                     self._entries[path] = _Entry(0o777, link=member.linkname)
         if bundle:
             self.add(_BUNDLE, b"".join(content for _, content in sorted(bundle)), 0o644)
+
+    def _wanted(self, path: str) -> bool:
+        if any(fnmatchcase(path, pattern) for pattern in self._omit):
+            return False
+        return not path.startswith(_NOT_NEEDED) or any(fnmatchcase(path, pattern) for pattern in self._keep)
 
     def content(self, path: str) -> bytes:
         """What a file added from bytes or a package holds. Raises KeyError."""
@@ -83,6 +98,7 @@ class RootFs:
 def _add(archive: tarfile.TarFile, path: str, entry: _Entry) -> None:
     info = tarfile.TarInfo(path)
     info.mode = entry.mode
+    info.uid, info.gid = entry.owner
     if entry.folder or entry.link is not None:
         info.type = tarfile.DIRTYPE if entry.folder else tarfile.SYMTYPE
         info.linkname = entry.link or ""
