@@ -13,7 +13,8 @@ LabsError                      carries what, where, why, hint
 │   │   └── NoSpace                the engine's disk is full
 │   ├── ImageProblem           an image cannot be had
 │   ├── NotReady               a wait ended before its condition held
-│   ├── ControlPlaneProblem    the product's own API or command refused
+│   ├── ControlPlaneProblem    the product's own API or command did not do it
+│   │   └── Refused                it said no, and it was it that said so
 │   └── ProbeProblem           a probe could not run, so it says nothing about reachability
 ├── Interrupted            4   the user or the system asked to stop
 ├── Leftovers              5   something the toolkit made could not be removed
@@ -100,6 +101,10 @@ class NotReady(EnvironmentProblem):
 
 class ControlPlaneProblem(EnvironmentProblem):
     pass
+
+
+class Refused(ControlPlaneProblem):
+    """`why` holds the product's own words."""
 
 
 class ProbeProblem(EnvironmentProblem):

@@ -90,7 +90,8 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The check that says a service serves: `kind` is http (GET `path` answers 200) or grpc (HTTP/2 SETTINGS)."""
+    """The check that says a service serves: `kind` is http (GET `path` answers 200), grpc (HTTP/2 SETTINGS) or tcp (it
+    accepts a connection)."""
 
     kind: str
     port: int
@@ -109,17 +110,49 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One container of a topology, and when it serves. `stand_in` names the real thing it stands for."""
+    """One container of a topology, and when it serves. It starts once those it `waits_for` serve; `stand_in` names the
+    real thing it stands for."""
 
     container: Container
     ready: Ready | None = None
     ports: tuple[Port, ...] = ()
-    depends_on: tuple[str, ...] = ()
+    waits_for: tuple[str, ...] = ()
     stand_in: str | None = None
 
     @property
     def name(self) -> str:
         return self.container.name
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a topology is spoken to.
+
+    `api` is the service with the administrator's API and `api_port` where that answers; `joins` the URL that peers
+    are given, in which {SERVICE} stands for that service's address; `parts` the service behind each part of the
+    product; `names` the service behind each name on the network. `provider` is the identity provider's service, which
+    answers below `provider_path`; `signs_in` says who holds the people: the product itself, or only the provider.
+    `authority` is the service and its file with the certificate that peers have to trust.
+    """
+
+    api: str
+    api_port: int
+    joins: str
+    parts: Mapping[str, str]
+    names: Mapping[str, str] = field(default_factory=dict)
+    provider: str | None = None
+    provider_path: str = ""
+    signs_in: str = "product"
+    authority: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What a topology's services take of the machine, peers left out: `memory_bytes` while they run, `disk_bytes` with
+    their images."""
+
+    memory_bytes: int
+    disk_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +190,32 @@ class Lan:
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who signs in. `at` are the identity providers that know the person; with none of them it is the
+    product's own user. `called` is the name that people read, `groups` are those at the providers."""
+
+    name: str
+    called: str
+    email: str
+    at: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    verified: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An identity provider, an issuer of its own. `tokens_last_s` is how long it says that a sign-in is good for; None
+    leaves it at the provider's default."""
+
+    name: str
+    tokens_last_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """A machine that runs the product's own client. `networks` are the LANs it stands on besides the underlay,
     `ports` where a web server answers beside the client; with `joins` False it is enrolled later. `resolver` is the
-    host that the machine itself asks for names."""
+    host that the machine itself asks for names. Without a `user` somebody signs in there."""
 
     name: str
     user: str
@@ -189,12 +244,17 @@ class Host:
 class Settings:
     """What a lab sets otherwise than the product does by itself; None leaves it as it is.
 
-    `failover_probe_s`: how often Headscale probes routers that stand by for each other. `lazy_connections`:
-    whether NetBird's peers connect only once there is traffic.
+    `failover_probe_s`: how often Headscale probes routers that stand by for each other. `pkce`: whether Headscale sends
+    a challenge; `expiry_from_token`: whether its peers expire with the token that signed them in. `lazy_connections`:
+    whether NetBird's peers connect only once there is traffic. `user_approval`: whether whoever signs in for the first
+    time waits for an administrator of NetBird.
     """
 
     failover_probe_s: float | None = None
     lazy_connections: bool | None = None
+    pkce: bool | None = None
+    expiry_from_token: bool | None = None
+    user_approval: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +265,8 @@ class Inventory:
     peers: tuple[Peer, ...] = ()
     hosts: tuple[Host, ...] = ()
     settings: Settings = Settings()
+    people: tuple[Person, ...] = ()
+    providers: tuple[Provider, ...] = ()
 
     @property
     def needs_toolbox(self) -> bool:

@@ -106,10 +106,10 @@ class ScenarioFile(pytest.File):
         repeat = self.config.getoption("--repeat")
         for asked in _topologies(self.config):
             product = product_of(asked)
-            if why := scenario.not_applicable(product):
+            topology = topology_for(scenario, asked, product)
+            if why := scenario.not_applicable(topology):
                 self.config.stash[_NOT_APPLICABLE].append(f"{scenario.name} on {asked}: {why}")
                 continue
-            topology = topology_for(scenario, asked, product)
             for number in range(1, repeat + 1):
                 again = f"-{number}" if repeat > 1 else ""
                 yield ScenarioItem.from_parent(self, name=f"{scenario.name}[{topology}{again}]", topology=topology)

@@ -78,7 +78,7 @@ def cases(file: Path) -> Iterator[Case]:
             scenario = original if mutation.change is None else Scenario(name, _changed(path, mutation))
             for product in Product:
                 fails = mutation.fails.get(product) if isinstance(mutation.fails, Mapping) else mutation.fails
-                if (fails or mutation.answers) and not original.not_applicable(product):
+                if (fails or mutation.answers) and not original.not_applicable(original.topology(product)):
                     yield Case(scenario, product, mutation, fails)
 
 

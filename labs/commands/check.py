@@ -145,7 +145,7 @@ def scenarios_(_: Context, json: bool = False) -> None:
     from labs.scenario import read  # noqa: PLC0415
 
     found = [read(file) for file in scenario_files("")]
-    reasons = {scenario.name: {product: scenario.not_applicable(product) for product in Product} for scenario in found}
+    reasons = {s.name: {product: s.not_applicable(s.topology(product)) for product in Product} for s in found}
     if json:
         rows = [{"name": s.name, "title": s.spec.title, "not_applicable": reasons[s.name]} for s in found]
         emit_json(rows)

@@ -60,7 +60,7 @@ def _run(engine: Engine, pairs: tuple[tuple[str, str], ...], folder: Path, out: 
     for name, topology in possible:
         scenario = read(files[name])
         product = product_of(topology)
-        if scenario.not_applicable(product):
+        if scenario.not_applicable(topology_for(scenario, topology, product)):
             continue
         results.append(Trial(engine).run(scenario, topology_for(scenario, topology, product)))
         out.line(f"{name} on {topology}: {results[-1].outcome}, {results[-1].took_s:.1f} s")

@@ -1,5 +1,5 @@
 """Compose files are the topologies: a strict reader of the subset they use."""
 
-from labs.compose.reader import Needs, OperatorCounts, count, needs, read
+from labs.compose.reader import Needs, OperatorCounts, access, count, needs, read
 
-__all__ = ["Needs", "OperatorCounts", "count", "needs", "read"]
+__all__ = ["Needs", "OperatorCounts", "access", "count", "needs", "read"]

@@ -5,13 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 
 from labs.compose.interpolation import defaults, interpolated
-from labs.compose.schema import CONFIG_MODE, SECRET_MODE, ComposeSpec, FileReference, ServiceSpec
+from labs.compose.schema import CONFIG_MODE, SECRET_MODE, AccessSpec, ComposeSpec, FileReference, ServiceSpec
 from labs.compose.unread import UNREAD
-from labs.model import Attachment, Container, File, Network, Product, Ready, Service, Topology, VolumeMount
+from labs.model import (
+    Access,
+    Attachment,
+    Container,
+    File,
+    Needed,
+    Network,
+    Product,
+    Ready,
+    Service,
+    Topology,
+    VolumeMount,
+)
 from labs.words import nearest
 from labs.yamlsource import KeyPath, Source, load, validated
 
@@ -23,7 +36,10 @@ _COMMENT = re.compile(rb"\s*(#.*|//.*)?")
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a lab has to fill in before it reads the file: variable -> network, (network, offset), or kind of secret."""
+    """What a lab has to fill in before it reads the file: variable -> network, (network, offset), or kind of secret.
+
+    `variants` give some variables other values, by the variant's name; `needed` is None where the file does not say.
+    """
 
     product: Product
     control: str
@@ -31,6 +47,8 @@ class Needs:
     addresses: Mapping[str, tuple[str, int]]
     secrets: Mapping[str, str]
     variables: Mapping[str, str]
+    variants: Mapping[str, Mapping[str, str]]
+    needed: Needed | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,35 @@ def needs(folder: Path) -> Needs:
         addresses={variable: (network, int(offset)) for variable, (network, offset) in places.items()},
         secrets=spec.lab.secrets,
         variables=defaults(source),
+        variants=spec.lab.variants,
+        needed=Needed(spec.lab.needed.memory, spec.lab.needed.disk) if spec.lab.needed else None,
+    )
+
+
+def access(folder: Path) -> Access:
+    """How a lab speaks to the topology in `folder`. Raises FileProblem when the file does not say."""
+    source = _source(folder)
+    spec = _spec(source, {}, required=_REQUIRED)
+    said = spec.lab.access
+    if said is None:
+        raise source.problem(
+            "Nothing says how the services are spoken to",
+            ("x-lab",),
+            hint="x-lab: {access: {api: SERVICE:PORT, joins: URL, parts: {control-plane: SERVICE}}}",
+        )
+    service, _, port = said.api.partition(":")
+    places = [(name, place) for name, one in spec.services.items() for place in one.networks.values()]
+    names = {alias: name for name, place in places for alias in place.aliases}
+    return Access(
+        api=service,
+        api_port=int(port),
+        joins=said.joins,
+        parts={str(part): name for part, name in said.parts.items()},
+        names={**names, **{name: name for name in spec.services}},
+        provider=said.provider,
+        provider_path=said.provider_path,
+        signs_in=said.signs_in,
+        authority=(said.authority.service, said.authority.file) if said.authority else None,
     )
 
 
@@ -117,6 +164,7 @@ def _spec(source: Source, variables: Mapping[str, str], *, required: str | None 
     _check(filled, spec)
     _check_variables(filled, spec, defaults(source))
     _check_addresses(filled, spec)
+    _check_order(filled, spec)
     return spec
 
 
@@ -130,6 +178,19 @@ def _check(source: Source, spec: ComposeSpec) -> None:
     for key, mentioned in (("subnets", spec.lab.subnets), ("addresses", places)):
         for variable, network in mentioned.items():
             _known(source, ("x-lab", key, variable), network, spec.networks, "network")
+    if spec.lab.access is not None:
+        _check_access(source, spec, spec.lab.access)
+
+
+def _check_access(source: Source, spec: ComposeSpec, said: AccessSpec) -> None:
+    """Every service that it speaks of is one of the file's."""
+    path: KeyPath = ("x-lab", "access")
+    mentioned = [((*path, "api"), said.api.partition(":")[0])]
+    mentioned += [((*path, "parts", part), service) for part, service in said.parts.items()]
+    mentioned += [((*path, "provider"), said.provider)] if said.provider else []
+    mentioned += [((*path, "authority", "service"), said.authority.service)] if said.authority else []
+    for where, service in mentioned:
+        _known(source, where, service, spec.services, "service")
 
 
 def _check_variables(source: Source, spec: ComposeSpec, variables: Mapping[str, str]) -> None:
@@ -137,6 +198,9 @@ def _check_variables(source: Source, spec: ComposeSpec, variables: Mapping[str, 
     for key in ("subnets", "addresses", "secrets"):
         for variable in getattr(spec.lab, key):
             _known(source, ("x-lab", key, variable), variable, variables, "variable in this file")
+    for variant, values in spec.lab.variants.items():
+        for variable in values:
+            _known(source, ("x-lab", "variants", variant, variable), variable, variables, "variable in this file")
     for network in spec.networks.keys() - set(spec.lab.subnets.values()):
         raise source.problem(
             f"Nothing lets the lab choose the prefix of {network}",
@@ -158,6 +222,16 @@ def _check_addresses(source: Source, spec: ComposeSpec) -> None:
             other = taken.setdefault((network, address), name)
             if other != name:
                 raise source.problem(f"{name} has the address of {other}", path)
+
+
+def _check_order(source: Source, spec: ComposeSpec) -> None:
+    try:
+        order = TopologicalSorter({name: tuple(service.depends_on) for name, service in spec.services.items()})
+        order.prepare()
+    except CycleError as error:
+        names: list[str] = error.args[1]
+        path = ("services", names[0], "depends_on")
+        raise source.problem("Services wait for each other", path, why=" -> ".join(names)) from error
 
 
 def _references(source: Source, spec: ComposeSpec, name: str) -> Iterator[tuple[KeyPath, str, Iterable[str], str]]:
@@ -193,7 +267,7 @@ def _service(source: Source, spec: ComposeSpec, folder: Path, name: str) -> Serv
         container=replace(_container(name, service), files=tuple(files)),
         ready=_ready(service),
         ports=tuple(port.port for port in service.ports),
-        depends_on=tuple(service.depends_on),
+        waits_for=tuple(other for other, how in service.depends_on.items() if how.condition == "service_healthy"),
         stand_in=service.lab.stand_in,
     )
 
@@ -227,7 +301,8 @@ def _ready(service: ServiceSpec) -> Ready | None:
     check = service.lab.ready
     if check is None:
         return None
-    return Ready("http", check.http, check.path or "/") if check.http is not None else Ready("grpc", check.grpc or 0)
+    kind, port = check.check
+    return Ready(kind, port, check.path or "/")
 
 
 def _file(source: Source, spec: ComposeSpec, folder: Path, kind: str, reference: FileReference) -> File:

@@ -183,19 +183,26 @@ class Place(_Section):
 
 
 class ReadyCheck(_Model):
-    """http: PORT with a path, or grpc: PORT."""
+    """http: PORT with a path, or grpc: PORT, or tcp: PORT."""
 
     http: PortNumber | None = None
     grpc: PortNumber | None = None
+    tcp: PortNumber | None = None
     path: Absolute | None = None
 
     @model_validator(mode="after")
     def _one(self) -> ReadyCheck:
-        if (self.http is None) == (self.grpc is None):
-            raise ValueError("a service is ready by one check: http or grpc")
-        if self.grpc is not None and self.path is not None:
-            raise ValueError("path belongs to http: a grpc check asks for no path")
+        if [self.http, self.grpc, self.tcp].count(None) != 2:
+            raise ValueError("a service is ready by one check: http, grpc or tcp")
+        if self.http is None and self.path is not None:
+            raise ValueError("path belongs to http: another check asks for no path")
         return self
+
+    @property
+    def check(self) -> tuple[str, int]:
+        """Its kind and port."""
+        kinds = {"http": self.http, "grpc": self.grpc, "tcp": self.tcp}
+        return next((kind, port) for kind, port in kinds.items() if port is not None)
 
 
 class ServiceExtension(_Model):
@@ -269,14 +276,46 @@ class FileSpec(_Section):
     file: Annotated[str, Field(min_length=1)]
 
 
+class AuthoritySpec(_Model):
+    """The certificate that peers have to trust: a file of a service."""
+
+    service: str
+    file: Absolute
+
+
+class AccessSpec(_Model):
+    """How the lab and its peers speak to the services: see labs.model.Access."""
+
+    api: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*:\d+$")]
+    joins: Annotated[str, Field(pattern="^https?://")]
+    parts: dict[Literal["control-plane", "signal", "relay"], str]
+    provider: str | None = None
+    provider_path: Annotated[str, Field(alias="provider-path", pattern="^(/[a-z]+)?$")] = ""
+    signs_in: Annotated[Literal["product", "provider"], Field(alias="signs-in")] = "product"
+    authority: AuthoritySpec | None = None
+
+
+class NeededSpec(_Model):
+    """What the services take of the machine, as measured, and rounded up."""
+
+    memory: Annotated[int, BeforeValidator(_size)]
+    disk: Annotated[int, BeforeValidator(_size)]
+
+
 class TopologyExtension(_Model):
-    """What the lab fills in: variables for prefixes (NETWORK), addresses (NETWORK .N) and secrets (how to make one)."""
+    """What the lab fills in: variables for prefixes (NETWORK), addresses (NETWORK .N) and secrets (how to make one).
+
+    `variants` are the same topology with other values for some of its variables, each by the word its name ends in.
+    """
 
     product: Literal["headscale", "netbird"]
     control: str
     subnets: dict[str, str] = {}
     addresses: dict[str, Annotated[str, AfterValidator(_address)]] = {}
     secrets: dict[str, Literal["token", "base64-32"]] = {}
+    access: AccessSpec | None = None
+    needed: NeededSpec | None = None
+    variants: dict[str, dict[str, str]] = {}
 
 
 class ComposeSpec(_Section):

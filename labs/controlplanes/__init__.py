@@ -14,6 +14,8 @@ from labs.controlplanes.base import (
     Enrolment,
     Expiry,
     ListedPeer,
+    ListedUser,
+    LocalUsers,
     Machine,
     Path,
     PeerStatus,
@@ -22,10 +24,13 @@ from labs.controlplanes.base import (
     Route,
     Routes,
     Rule,
+    SignInFilter,
+    SignInFilters,
+    UserApproval,
     succeeded,
 )
 from labs.errors import UsageError
-from labs.model import Product, Settings
+from labs.model import Access, Product, Settings
 
 if TYPE_CHECKING:
     from labs.controlplanes.headscale import Headscale
@@ -40,6 +45,8 @@ __all__ = [
     "Enrolment",
     "Expiry",
     "ListedPeer",
+    "ListedUser",
+    "LocalUsers",
     "Machine",
     "Path",
     "PeerStatus",
@@ -48,6 +55,9 @@ __all__ = [
     "Route",
     "Routes",
     "Rule",
+    "SignInFilter",
+    "SignInFilters",
+    "UserApproval",
     "actions",
     "control_plane",
     "lacking",
@@ -57,14 +67,25 @@ __all__ = [
 ]
 
 
+SIGNAL, RELAY = "signal", "relay"
+
+
 def control_plane(product: Product, context: Context) -> ControlPlane:
     """The driver for `product` on a lab's running services."""
     return _driver(product)(context)
 
 
-def lacks(product: Product) -> Mapping[Ability, str]:
-    """What a product does not have, and in one sentence why."""
-    return _driver(product).lacks
+def lacks(product: Product, access: Access) -> Mapping[Ability, str]:
+    """What a product does not have, in this shape of it, and in one sentence why."""
+    missing = dict(_driver(product).lacks)
+    if access.provider is None:
+        missing[Ability.PROVIDER] = "no identity provider runs in this topology"
+    for part, ability in ((SIGNAL, Ability.SIGNAL), (RELAY, Ability.RELAY)):
+        if part not in access.parts:
+            missing.setdefault(ability, f"the {part} service runs inside {access.api} in this topology")
+    if access.signs_in == "provider":
+        missing.setdefault(Ability.LOCAL_USERS, "all users are the provider's in this topology")
+    return missing
 
 
 def lacking(plane: ControlPlane, ability: Ability) -> UsageError:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from labs.controlplanes.identity import Browser, Keycloak
+from labs.controlplanes.identity.keycloak import KEYCLOAK_PORT
 from labs.controlplanes.ready import serves
-from labs.engine import Engine, ExecResult
+from labs.engine import Engine, ExecResult, State
 from labs.engine.waiting import wait_inside
-from labs.errors import ControlPlaneProblem
+from labs.errors import ControlPlaneProblem, LabsError, Refused
 from labs.journal import Journal, Kind, Scope
-from labs.model import Container, File, Peer, Product, Ready, Settings
-from labs.timing import JOIN_S, SERVICE_READY_S, Clock, until
+from labs.model import Access, Container, File, Peer, Person, Product, Ready, Settings
+from labs.timing import JOIN_S, SERVICE_READY_S, SIGN_IN_POLL_S, Clock, until
 
 if TYPE_CHECKING:
     import httpx
@@ -29,11 +32,15 @@ class Machine:
     addresses: Mapping[str, IPv4Address]
 
 
+NOWHERE = Access(api="", api_port=0, joins="", parts={})
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a driver works with. `secrets` are the topology's; `control` is the network where peers attach.
+    """What a driver works with: `services` that run, how they are spoken to, and the network `control` of the peers.
 
-    `transport` replaces the direct connection to the control plane where its address cannot be reached.
+    `secrets` are the topology's, by variable, and people's passwords. `transport` replaces the direct connection to
+    the control plane where its address cannot be reached.
     """
 
     engine: Engine
@@ -41,6 +48,8 @@ class Context:
     journal: Journal
     services: Mapping[str, Machine]
     control: str = "control"
+    access: Access = NOWHERE
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     transport: httpx.BaseTransport | None = None
 
     def address(self, service: str) -> IPv4Address:
@@ -49,6 +58,34 @@ class Context:
         if machine is None or self.control not in machine.addresses:
             raise ControlPlaneProblem("A service of the control plane does not run", where=service, hint="inv status")
         return machine.addresses[self.control]
+
+    @property
+    def joins(self) -> str:
+        """The URL that peers are given."""
+        addresses = {name: self.address(name) for name in self.services if f"{{{name}}}" in self.access.joins}
+        return self.access.joins.format_map(addresses)
+
+    @property
+    def authority(self) -> str:
+        """The certificate that peers have to trust, as PEM; empty where there is none. Raises ControlPlaneProblem."""
+        if self.access.authority is None:
+            return ""
+        service, file = self.access.authority
+        if service not in self.services:
+            raise ControlPlaneProblem("A service of the control plane does not run", where=service, hint="inv status")
+        return self.engine.copy_out(self.services[service].container_id, file).decode()
+
+    def browser(self) -> Browser:
+        """A browser that knows the services by their names, and nothing of anybody."""
+        names = {name: self.address(service) for name, service in self.access.names.items() if service in self.services}
+        return Browser(names, self.authority, self.transport)
+
+    def keycloak(self) -> Keycloak:
+        """The identity provider's administration. Raises ControlPlaneProblem where there is none."""
+        if self.access.provider is None:
+            raise ControlPlaneProblem("No identity provider runs in this topology")
+        url = f"http://{self.address(self.access.provider)}:{KEYCLOAK_PORT}{self.access.provider_path}"
+        return Keycloak(url, self.secrets["KEYCLOAK_ADMIN_PASSWORD"], self.transport)
 
     def run(self, container_id: str, argv: Sequence[str], *, where: str) -> str:
         """Run a command that must succeed, and return what it printed. Raises ControlPlaneProblem."""
@@ -61,7 +98,8 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class ListedPeer:
-    """A peer as the control plane lists it: `address` in the overlay, `routes` it serves to others."""
+    """A peer as the control plane lists it: `address` in the overlay, `routes` it serves to others, `owner` the id of
+    the user it belongs to."""
 
     id: str
     name: str
@@ -69,6 +107,25 @@ class ListedPeer:
     online: bool
     routes: tuple[IPv4Network, ...] = ()
     expired: bool = False
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedUser:
+    """A user as the control plane lists it: `called` is the name that people read, `source` where it comes from.
+
+    One that is `pending` waits for an administrator.
+    """
+
+    id: str
+    name: str
+    email: str
+    called: str
+    source: str = ""
+    pending: bool = False
+
+    def is_person(self, person: Person) -> bool:
+        return person.email == self.email or person.name == self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +157,10 @@ class Ability(StrEnum):
     RELAY = "relay service"
     AUDIT = "audit trail"
     EXPIRY = "expiry by the operator"
+    PROVIDER = "identity provider"
+    LOCAL_USERS = "users with a password"
+    USER_APPROVAL = "approval of users"
+    SIGN_IN_FILTERS = "filters for who signs in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +349,60 @@ class Paths(Protocol):
         """What the relay has sent since it started, by its own counter or its container's interface."""
 
 
+class Identity(Protocol):
+    """People, and how they bring their machines in."""
+
+    def sign_in(self, peer: Peer, machine: Machine, person: Person, provider: str, timeout_s: float) -> None:
+        """Somebody signs in at `machine`, at the named provider or as the product's own user; again if need be.
+
+        Raises Refused with what the person, or the client, was told.
+        """
+
+    def users(self) -> tuple[ListedUser, ...]: ...
+
+    def remove_user(self, user: ListedUser) -> None: ...
+
+    def add_provider(self, provider: str) -> None:
+        """From now on people sign in at this provider too. Raises Refused, with all as it was before."""
+
+    def switch_provider(self, provider: str) -> None:
+        """From now on people sign in at this provider, and at no other."""
+
+    def allow_provider_group(self, group: str, target: str) -> None:
+        """Let whoever is in a provider's group reach peers of `target`. Raises Refused."""
+
+
+@runtime_checkable
+class LocalUsers(Protocol):
+    """Users whose password the product itself keeps."""
+
+    def add_local_user(self, person: Person) -> None: ...
+
+    def invite_user(self, person: Person) -> None:
+        """An administrator invites, and the person accepts with a password of their own."""
+
+
+@runtime_checkable
+class UserApproval(Protocol):
+    def approve_user(self, person: Person) -> None:
+        """Whoever waits for an administrator does so no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignInFilter:
+    """Who may sign in: all that is said has to hold. `verified`: only with an e-mail address that is verified."""
+
+    domains: tuple[str, ...] = ()
+    emails: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    verified: bool = True
+
+
+@runtime_checkable
+class SignInFilters(Protocol):
+    def restrict_sign_in(self, allowed: SignInFilter) -> None: ...
+
+
 @runtime_checkable
 class Expiry(Protocol):
     def expire_peer(self, peer: str) -> None:
@@ -300,7 +415,7 @@ class Audit(Protocol):
         """What was changed and by whom, oldest first: ACTIVITY by INITIATOR."""
 
 
-class ControlPlane(Enrolment, Routes, Exits, Names, Policy, Paths, Protocol):
+class ControlPlane(Enrolment, Routes, Exits, Names, Policy, Paths, Identity, Protocol):
     """Everything a scenario can ask of both products. What only one has is a Protocol of its own."""
 
     @property
@@ -347,6 +462,52 @@ def command_with_secret(
     context.journal.record(Kind.COMMAND, scope, machine.name, " ".join(argv))
 
 
+_INTERACTIVE = (
+    'mkdir -p "${0%/*}"; : >"$0"; { "$@" & echo $! >"$0.pid"; wait $!; echo "ended with $?"; } >"$0" 2>&1 </dev/null &'
+)
+_LOG = "/run/mesh-labs/sign-in.log"
+_URL = re.compile(r"https?://\S+")
+_ENDED = re.compile(r"^ended with (\d+)$", re.MULTILINE)
+
+
+def interactive(
+    context: Context, machine: Machine, argv: Sequence[str], visit: Callable[[str], object], timeout_s: float
+) -> None:
+    """Run a command that shows a URL and waits for somebody to sign in there, which is what `visit` does.
+
+    In the journal once it has succeeded. Raises Refused, and what `visit` raises; then the command is ended.
+    """
+    where = machine.name
+    context.run(machine.container_id, ["sh", "-c", _INTERACTIVE, _LOG, *argv], where=where)
+
+    def said() -> str:
+        return context.run(machine.container_id, ["cat", _LOG], where=where)
+
+    def wait_for(pattern: re.Pattern[str], what: str) -> str:
+        return until(
+            context.clock,
+            said,
+            lambda text: bool(pattern.search(text) or _ENDED.search(text)),
+            what=what,
+            timeout_s=timeout_s,
+            where=where,
+            show=lambda text: text.strip()[-400:],
+            poll_s=SIGN_IN_POLL_S,
+        )
+
+    try:
+        shown = _URL.search(wait_for(_URL, f"A URL from `{argv[0]} {argv[1]}`"))
+        if shown:
+            visit(shown[0])
+        output = wait_for(_ENDED, f"The end of `{argv[0]} {argv[1]}`")
+    except LabsError:
+        context.engine.exec(machine.container_id, ["sh", "-c", 'kill "$(cat "$0.pid")"', _LOG])
+        raise
+    code = int(_ENDED.findall(output)[-1])
+    succeeded(ExecResult(code, output.rpartition("ended with")[0], ""), argv, where)
+    context.journal.record(Kind.COMMAND, Scope.PEER, machine.name, " ".join(argv))
+
+
 def edit(context: Context, machine: Machine, path: str, content: str, scope: Scope, subject: str) -> None:
     """Replace a configuration file, as an operator edits it."""
     context.engine.copy_in(machine.container_id, [File(path, content.encode())])
@@ -362,14 +523,21 @@ def sent_bytes(context: Context, machine: Machine) -> int:
 
 
 def restart(context: Context, machine: Machine, ready: Ready) -> None:
-    """Restart a service and wait until it serves again. Raises NotReady."""
+    """Restart a service and wait until it serves again. Raises NotReady, and Refused when it ends instead."""
     context.engine.stop(machine.container_id)
     context.engine.start(machine.container_id)
     context.journal.record(Kind.RESTART, Scope.LAB, machine.name, f"restart {machine.name}")
+
+    def wrong() -> str:
+        if context.engine.inspect(machine.container_id).state is not State.RUNNING:
+            words = context.engine.logs(machine.container_id, tail=3).strip()
+            raise Refused(f"The service {machine.name} does not start", where=machine.name, why=words[-400:])
+        return serves(context.address(machine.name), ready)
+
     until(
         context.clock,
-        lambda: serves(context.address(machine.name), ready),
-        lambda wrong: not wrong,
+        wrong,
+        lambda seen: not seen,
         what=f"The service {machine.name}",
         timeout_s=SERVICE_READY_S,
         where=machine.name,
@@ -377,10 +545,8 @@ def restart(context: Context, machine: Machine, ready: Ready) -> None:
 
 
 def succeeded(result: ExecResult, argv: Sequence[str], where: str) -> str:
-    """The command's stdout. Raises ControlPlaneProblem with its last words."""
+    """The command's stdout. Raises Refused with its last words."""
     if not result.ok:
         words = (result.stderr.strip() or result.stdout.strip())[-400:]
-        raise ControlPlaneProblem(
-            f"`{' '.join(argv[:2])}` ended with exit code {result.exit_code}", where=where, why=words
-        )
+        raise Refused(f"`{' '.join(argv[:2])}` ended with exit code {result.exit_code}", where=where, why=words)
     return result.stdout

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from labs.errors import ControlPlaneProblem
+from labs.errors import ControlPlaneProblem, Refused
 from labs.journal import Journal, Kind, Scope
 
 _TIMEOUT_S = 30.0
@@ -60,7 +60,7 @@ class Api:
                 f"{method} {path} got no answer", where=str(self._client.base_url), why=str(error)
             ) from error
         if response.status_code >= 400:
-            raise ControlPlaneProblem(
+            raise Refused(
                 f"{method} {path} was refused with {response.status_code}",
                 where=str(self._client.base_url),
                 why=response.text.strip()[:400],

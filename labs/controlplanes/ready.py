@@ -16,7 +16,7 @@ _HTTP2_SETTINGS = 4
 
 def serves(address: IPv4Address, ready: Ready) -> str:
     """Ask a service whether it serves: an empty text when it does, else what was seen instead."""
-    check = _speaks_http2 if ready.kind == "grpc" else _answers_http
+    check = {"grpc": _speaks_http2, "tcp": _accepts}.get(ready.kind, _answers_http)
     try:
         seen = check(str(address), ready)
     except (OSError, http.client.HTTPException) as error:
@@ -32,6 +32,11 @@ def _answers_http(address: str, ready: Ready) -> str:
     finally:
         connection.close()
     return "" if status == 200 else f"GET {ready.path} answers {status}"
+
+
+def _accepts(address: str, ready: Ready) -> str:
+    socket.create_connection((address, ready.port), timeout=_TIMEOUT_S).close()
+    return ""
 
 
 def _speaks_http2(address: str, ready: Ready) -> str:

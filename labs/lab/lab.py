@@ -13,6 +13,7 @@ from labs.errors import NotFound, UsageError
 from labs.journal import Journal
 from labs.lab import labels
 from labs.lab.files import LabFiles
+from labs.lab.plan import access_of
 from labs.model import Product, Ready, Role
 from labs.timing import Clock
 from labs.words import nearest
@@ -96,7 +97,9 @@ class Lab:
     @property
     def context(self) -> Context:
         services = {member.name: member.machine for member in self.with_role(Role.SERVICE)}
-        return Context(self.engine, self.clock, self.journal, services, self.control)
+        secrets = self.files.credentials() or {}
+        access = access_of(self.topology)
+        return Context(self.engine, self.clock, self.journal, services, self.control, access, secrets)
 
 
 def find(engine: Engine, name: str, clock: Clock) -> Lab:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from labs import compose, resources
 from labs.errors import UsageError
-from labs.model import Inventory, Product, Topology
+from labs.model import Access, Inventory, Product, Topology
 from labs.words import nearest
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
+_FOLDER = re.compile(r"[a-z0-9-]+")
 _CLIENT_VARIABLES = {Product.HEADSCALE: "TAILSCALE_IMAGE", Product.NETBIRD: "NETBIRD_IMAGE"}
 _TOOLBOX_VARIABLE = "TOOLBOX_IMAGE"
 _DNS_VARIABLE = "COREDNS_IMAGE"
@@ -47,6 +48,10 @@ class Plan:
     @property
     def control(self) -> str:
         return self.needs.control
+
+    @property
+    def access(self) -> Access:
+        return access_of(self.topology_name)
 
     @property
     def control_networks(self) -> tuple[str, ...]:
@@ -84,7 +89,7 @@ class Plan:
     def topology(self, subnets: Mapping[str, IPv4Network]) -> Topology:
         """The topology on these prefixes (by network name), with its images and with fresh secrets."""
         needs = self.needs
-        variables = dict(self.images)
+        variables = {**self.images, **_variant_of(self.topology_name)[1]}
         variables |= {variable: str(subnets[network]) for variable, network in needs.subnets.items()}
         variables |= {variable: str(subnets[net][offset]) for variable, (net, offset) in needs.addresses.items()}
         variables |= {variable: _secret(kind) for variable, kind in needs.secrets.items()}
@@ -102,20 +107,45 @@ def image_variables(topology: str, inventory: Inventory) -> tuple[str, ...]:
 
 
 def topologies() -> tuple[str, ...]:
-    """The names of all topologies."""
-    return tuple(sorted(file.parent.name for file in resources.path("compose").glob("*/compose.yaml")))
+    """The names of all topologies: each folder's, and FOLDER-VARIANT for the variants that its file names."""
+    return tuple(sorted(_known()))
 
 
 def topology_folder(name: str) -> Path:
     """Raises UsageError with the nearest topology there is."""
-    if name not in topologies():
-        raise UsageError(f"There is no topology called {name}", hint=nearest(name, topologies()))
-    return resources.path("compose") / name
+    return _variant_of(name)[0]
 
 
 def product_of(topology: str) -> Product:
     """Which product a topology runs. Raises UsageError."""
     return compose.needs(topology_folder(topology)).product
+
+
+def access_of(topology: str) -> Access:
+    """How a topology is spoken to. Raises UsageError."""
+    return compose.access(topology_folder(topology))
+
+
+def _known() -> dict[str, tuple[Path, Mapping[str, str]]]:
+    """Folder and variables of each topology. A file is read only where it may have variants."""
+    found: dict[str, tuple[Path, Mapping[str, str]]] = {}
+    for file in resources.path("compose").glob("*/compose.yaml"):
+        folder = file.parent
+        found[folder.name] = (folder, {})
+        variants = compose.needs(folder).variants if "\n  variants:" in file.read_text() else {}
+        found |= {f"{folder.name}-{variant}": (folder, values) for variant, values in variants.items()}
+    return found
+
+
+def _variant_of(name: str) -> tuple[Path, Mapping[str, str]]:
+    folder = resources.path("compose") / name
+    # The plain name is by far the most frequent, and needs no look at the others.
+    if _FOLDER.fullmatch(name) and (folder / "compose.yaml").is_file():
+        return folder, {}
+    known = _known()
+    if name not in known:
+        raise UsageError(f"There is no topology called {name}", hint=nearest(name, known))
+    return known[name]
 
 
 def checked_name(name: str) -> str:

@@ -14,12 +14,14 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from graphlib import TopologicalSorter
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar
 
 from labs.controlplanes import Context, ControlPlane, Machine, control_plane, service_environment
+from labs.controlplanes.identity.people import populate
 from labs.controlplanes.ready import serves
-from labs.engine import Engine, NetworkInfo
+from labs.engine import Engine, NetworkInfo, State
 from labs.engine.waiting import wait_inside
 from labs.errors import AddressInUse, Interrupted, LabsError, NotReady
 from labs.journal import Journal
@@ -30,7 +32,22 @@ from labs.lab.lab import WEB, Lab, find, format_ready
 from labs.lab.plan import Plan
 from labs.lab.removal import remove
 from labs.lab.transit import route_out
-from labs.model import Attachment, Container, File, Host, Lan, Network, Peer, Product, Ready, Role, Service, Topology
+from labs.model import (
+    Attachment,
+    Container,
+    File,
+    Host,
+    Lan,
+    Network,
+    Peer,
+    Person,
+    Product,
+    Ready,
+    Role,
+    Service,
+    Settings,
+    Topology,
+)
 from labs.timing import HOST_READY_S, PEERS_LISTED_S, SERVICE_READY_S, SystemClock, until
 
 # More than the machine has cores: nearly all of the time is spent waiting for the engine and the products.
@@ -40,6 +57,7 @@ _ABANDON_POLL_S = 0.2
 _UPPER_HALF = 128
 # One web server for each port, or none; the container lives until it is removed.
 _SERVE = 'for port; do httpd -p "$port" -h /srv/www || exit 1; done; trap "exit 0" TERM; sleep 2147483647 & wait'
+_TRUSTED = "/etc/ssl/certs/mesh-labs-authority.pem"
 _COREFILE = "/etc/coredns/Corefile"
 _CORE = """. {{
   hosts {{
@@ -51,6 +69,11 @@ _CORE = """. {{
 """
 
 _Result = TypeVar("_Result")
+
+
+def _password() -> str:
+    """One that every rule about letters, digits and signs admits."""
+    return f"{secrets.token_urlsafe(18)}aA1!"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +130,7 @@ class _Run:
     networks: dict[str, NetworkInfo] = field(default_factory=dict)
     tasks: list[Future[Any]] = field(default_factory=list)
     services: tuple[str, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     tuned_environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -122,13 +146,18 @@ class _Run:
         self.services = tuple(service.name for service in topology.services)
         peers, hosts = self.plan.inventory.peers, self.plan.inventory.hosts
         self.tuned_environment = service_environment(topology.product, self.plan.inventory.settings)
-        services = {service.name: self._go(self._service, service, topology) for service in topology.services}
+        self.secrets = {**topology.secrets, **{f"person {person.name}": _password() for person in self._people}}
+        services: dict[str, Future[Machine]] = {}
+        for name in TopologicalSorter({one.name: one.waits_for for one in topology.services}).static_order():
+            service = topology.service(name)
+            first = [services[other] for other in service.waits_for]
+            services[name] = self._go(self._service, service, topology, first)
         driver = self.drive(topology.product, self._context(journal, {}))
-        # The service with the API is enough for this: the others come up meanwhile, and _finish waits for all.
-        plane = self._go(self._bootstrap, driver.api_service, services[driver.api_service], journal)
-        users = {user: self._go(self._user, user, plane) for user in sorted({peer.user for peer in peers})}
+        plane = self._go(self._bootstrap, self._spoken_to(services, driver.api_service), journal)
+        trusted = self._go(self._authority, services)
+        users = {user: self._go(self._user, user, plane) for user in sorted({peer.user for peer in peers} - {""})}
         for peer in peers:
-            self._go(self._peer, peer, driver, plane, users[peer.user])
+            self._go(self._peer, peer, driver, plane, users.get(peer.user), trusted)
         for host in hosts:
             self._go(self._host, host)
         self._finish()
@@ -174,7 +203,9 @@ class _Run:
             self.networks[name] = made
             return subnet
 
-    def _service(self, service: Service, topology: Topology) -> Machine:
+    def _service(self, service: Service, topology: Topology, first: Iterable[Future[Machine]]) -> Machine:
+        for other in first:
+            other.result()
         spec = service.container
         places = tuple(
             place if place.address else replace(self._place(service.name, place.network), aliases=place.aliases)
@@ -193,24 +224,58 @@ class _Run:
         self._say(service.name, "serves")
         return machine
 
-    def _bootstrap(self, api_service: str, machine: Future[Machine], journal: Journal) -> ControlPlane:
-        plane = self.drive(self.plan.product, self._context(journal, {api_service: machine.result()}))
-        self.files.write_credentials(plane.bootstrap())
+    def _spoken_to(self, services: Mapping[str, Future[Machine]], api_service: str) -> dict[str, Future[Machine]]:
+        """Those that an administrator speaks to, in person or on the way. The others come up meanwhile."""
+        access = self.plan.access
+        named = {api_service, access.provider, access.authority[0] if access.authority else None}
+        return {name: machine for name, machine in services.items() if name in named}
+
+    def _bootstrap(self, services: Mapping[str, Future[Machine]], journal: Journal) -> ControlPlane:
+        context = self._context(journal, {name: machine.result() for name, machine in services.items()})
+        plane = self.drive(self.plan.product, context)
+        inventory = self.plan.inventory
+        self.files.write_credentials({**self.secrets, **plane.bootstrap()})
+        if inventory.settings.user_approval is not None:
+            plane.configure(Settings(user_approval=inventory.settings.user_approval))
         self._say("control plane", "has an administrator")
+        if self.plan.access.provider is not None:
+            populate(context, inventory)
+            self._say(self.plan.access.provider, f"knows {len(inventory.people)} people")
         return plane
 
+    def _authority(self, services: Mapping[str, Future[Machine]]) -> tuple[File, ...]:
+        """The certificate that peers trust, as a file among the system's own."""
+        authority = self.plan.access.authority
+        if authority is None:
+            return ()
+        machine = services[authority[0]].result()
+        return (File(_TRUSTED, self.engine.copy_out(machine.container_id, authority[1])),)
+
+    @property
+    def _people(self) -> tuple[Person, ...]:
+        return self.plan.inventory.people
+
     def _context(self, journal: Journal, services: Mapping[str, Machine]) -> Context:
-        return Context(self.engine, self.clock, journal, services, self.plan.control)
+        access = self.plan.access
+        return Context(self.engine, self.clock, journal, services, self.plan.control, access, self.secrets)
 
     def _user(self, user: str, plane: Future[ControlPlane]) -> None:
         plane.result().add_user(user)
 
-    def _peer(self, peer: Peer, driver: ControlPlane, plane: Future[ControlPlane], user: Future[None]) -> None:
+    def _peer(
+        self,
+        peer: Peer,
+        driver: ControlPlane,
+        plane: Future[ControlPlane],
+        user: Future[None] | None,
+        trusted: Future[tuple[File, ...]],
+    ) -> None:
         spec = driver.peer_container(peer, self.plan.client_image, self.plan.inventory.settings)
         places = tuple(self._place(peer.name, network) for network in (self.plan.control, *peer.networks))
         # Docker would say ndots:0, and no machine outside of Docker does: short names would skip the search list.
         dns = (self._address_of(peer.resolver),) if peer.resolver else ()
-        spec = replace(spec, attachments=places, dns=dns, dns_options=("ndots:1",))
+        files = (*spec.files, *trusted.result())
+        spec = replace(spec, attachments=places, dns=dns, dns_options=("ndots:1",), files=files)
         machine = self._start(spec, {labels.ROLE: Role.PEER, labels.USER: peer.user})
         self._route_out(machine, peer.networks)
         if peer.ports:
@@ -219,7 +284,8 @@ class _Run:
         if not peer.joins:
             self._say(peer.name, "waits to join")
             return
-        user.result()
+        if user is not None:
+            user.result()
         plane.result().join(peer, machine)
         self._say(peer.name, "joined")
 
@@ -343,12 +409,19 @@ class _Run:
             raise failures[0]
 
     def _serving(self, machine: Machine, address: IPv4Address, ready: Ready) -> None:
-        """Wait until a service serves; when it does not, its last words go into the error."""
+        """Wait until a service serves; when it does not, or ends, its last words go into the error."""
+
+        def wrong() -> str:
+            seen = self.check(address, ready)
+            if seen and self.engine.inspect(machine.container_id).state is not State.RUNNING:
+                raise NotReady(f"The service {machine.name} ended", where=machine.name, why=seen)
+            return seen
+
         try:
             until(
                 self.clock,
-                lambda: self.check(address, ready),
-                lambda wrong: not wrong,
+                wrong,
+                lambda seen: not seen,
                 what=f"The service {machine.name}",
                 timeout_s=SERVICE_READY_S,
                 where=machine.name,

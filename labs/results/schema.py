@@ -31,6 +31,7 @@ class Layer(StrEnum):
     ROUTE = "route on the peer"
     FIREWALL = "firewall"
     POLICY = "policy"
+    IDENTITY = "identity"
     NAME = "name"
     DOCKER_NAME = "name (Docker's resolver)"
     PATH = "path"

@@ -12,7 +12,7 @@ from labs.scenario.loader import Scenario
 def plan_lines(scenario: Scenario, product: Product, topology: str) -> Iterator[str]:
     """Who takes part, each step, and under it the journal entries it can bring: KIND SCOPE ACTION."""
     yield f"{scenario.name} on {topology}: {scenario.spec.title}"
-    if why := scenario.not_applicable(product):
+    if why := scenario.not_applicable(topology):
         yield f"  not applicable: {why}"
         return
     yield from _members(scenario)

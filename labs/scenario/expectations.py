@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import singledispatchmethod
 from ipaddress import IPv4Address
 from typing import TypeVar
 
-from labs.controlplanes import Ability, Audit, Machine, Path, lacking
+from labs.controlplanes import Ability, Audit, ListedUser, Machine, Path, lacking
 from labs.engine import State
 from labs.errors import ControlPlaneProblem, ProbeProblem
 from labs.lab import Lab
@@ -20,12 +21,14 @@ from labs.scenario.probe import Attempt, Probe, callers, look_up
 from labs.scenario.verbs import (
     Expect,
     Expectation,
+    ExpectChallenge,
     ExpectEvent,
     ExpectExit,
     ExpectName,
     ExpectPath,
     ExpectPeer,
     ExpectRoute,
+    ExpectUser,
     Lasting,
 )
 from labs.timing import COUNTED_S, HOLD_S
@@ -33,6 +36,8 @@ from labs.timing import COUNTED_S, HOLD_S
 _PAUSE_S = 0.1  # between two probes: short against every time that is measured with them
 _PINGS = ["ping", "-c", "5", "-s", "1000", "-W", "1"]
 _PINGED_BYTES = 5000  # half of what crosses a relay for them; more than what else a lab's relay sends meanwhile
+
+_CHALLENGE = re.compile(r"[?&]code_challenge_method=(\w+)")
 
 Asked = tuple[str, str, str, int]
 Evidence = tuple[str, ...]
@@ -49,6 +54,7 @@ class Asker:
     lab: Lab
     success_s: dict[Asked, float] = field(default_factory=dict)
     held_s: dict[Asked, float] = field(default_factory=dict)
+    addresses: dict[str, IPv4Address] = field(default_factory=dict)
     recovering: bool = False
     held_total_s: float = 0.0
 
@@ -125,14 +131,18 @@ class Asker:
                 return f"unknown: {problem.what}"
             if not found:
                 return "not listed"
-            online = {None: "", True: ", online", False: ", offline"}
-            shown = online[found[0].online if expect.online is not None else None]
-            lapsed = {None: "", True: ", expired", False: ", not expired"}
-            return "listed" + shown + lapsed[found[0].expired if expect.expired is not None else None]
+            # A machine may be listed once for each of its owners; the one that is asked about counts.
+            owners = {user.id for user in self.listed_users(expect.owner)} if expect.owner else set[str]()
+            peer = next((peer for peer in found if peer.owner in owners), found[0])
+            return _said_of(
+                peer.online if expect.online is not None else None,
+                peer.expired if expect.expired is not None else None,
+                (expect.owner if peer.owner in owners else "somebody else") if expect.owner else "",
+                (peer.address == self.addresses.get(expect.peer)) if expect.address else None,
+            )
 
-        wanted = "listed" if expect.listed else "not listed"
-        wanted += {None: "", True: ", online", False: ", offline"}[expect.online]
-        wanted += {None: "", True: ", expired", False: ", not expired"}[expect.expired]
+        kept = True if expect.address else None
+        wanted = _said_of(expect.online, expect.expired, expect.owner or "", kept) if expect.listed else "not listed"
         _, took_s = self._comes_about(
             expect,
             described,
@@ -140,6 +150,41 @@ class Asker:
             lambda seen: Diagnosis(layer=Layer.CONTROL_PLANE, seen=f"{name} is {seen}"),
         )
         return (f"after {took_s:.1f} s the control plane says that {name} is {wanted}",)
+
+    @ask.register
+    def _(self, expect: ExpectUser) -> Evidence:
+        def described() -> str:
+            found = self.listed_users(expect.user)
+            last = found[-1] if found else None
+            return _said_of_user(
+                len(found) if expect.accounts is not None else min(len(found), 1),
+                last.called if last and expect.called is not None else None,
+                last.email if last and expect.email is not None else None,
+                last.pending if last and expect.pending is not None else None,
+            )
+
+        accounts = 1 if expect.accounts is None else expect.accounts
+        wanted = _said_of_user(accounts, expect.called, expect.email, expect.pending)
+        _, took_s = self._comes_about(
+            expect,
+            described,
+            lambda seen: seen == wanted,
+            lambda seen: Diagnosis(layer=Layer.IDENTITY, seen=f"the control plane has for {expect.user} {seen}"),
+        )
+        return (f"after {took_s:.1f} s the control plane has for {expect.user} {wanted}",)
+
+    @ask.register
+    def _(self, expect: ExpectChallenge) -> Evidence:
+        provider = self.lab.machine(self.lab.context.access.provider or "")
+        asked, took_s = self._comes_about(
+            expect,
+            lambda: _challenges(self.lab.engine.logs(provider.container_id)),
+            lambda methods: bool(methods) and methods[-1] == expect.method,
+            lambda methods: Diagnosis(
+                layer=Layer.IDENTITY, seen=f"{provider.name}'s log shows challenges of: {_listed(tuple(methods))}"
+            ),
+        )
+        return (f"after {took_s:.1f} s {provider.name}'s log shows {len(asked)} sign-ins, the last with {asked[-1]}",)
 
     @ask.register
     def _(self, expect: ExpectEvent) -> Evidence:
@@ -154,6 +199,18 @@ class Asker:
         )
         found = next(event for event in events if event.split(" ", 1)[0] == expect.event)
         return (f"after {took_s:.1f} s the audit trail shows {found}",)
+
+    def listed_users(self, name: str) -> tuple[ListedUser, ...]:
+        """All that the control plane has for a person, or for a user of its own, in the order it made them."""
+        users = self.lab.control_plane.users()
+        if name in self.scenario.spec.people:
+            person = self.scenario.person(name)
+            return tuple(user for user in users if user.is_person(person))
+        return tuple(user for user in users if user.name == name)
+
+    def note_address(self, peer: str) -> None:
+        """What a peer's address was when it first joined."""
+        self.addresses.setdefault(peer, self.address(peer))
 
     def address(self, name: str, source: str | None = None) -> IPv4Address:
         """A peer's overlay address; a host's where it stands, on the network it shares with `source` if there is one.
@@ -308,6 +365,31 @@ class Asker:
 
 def _asked(expect: Expect) -> Asked:
     return expect.source, expect.target, expect.by, expect.port
+
+
+def _said_of(online: bool | None, expired: bool | None, owner: str, kept: bool | None) -> str:
+    """A listed peer in words, as far as it is asked about."""
+    words = ["listed"]
+    words += {None: [], True: ["online"], False: ["offline"]}[online]
+    words += {None: [], True: ["expired"], False: ["not expired"]}[expired]
+    words += [f"owned by {owner}"] if owner else []
+    words += {None: [], True: ["at the address it had"], False: ["at another address"]}[kept]
+    return ", ".join(words)
+
+
+def _said_of_user(accounts: int, called: str | None, email: str | None, pending: bool | None) -> str:
+    words = [f"{accounts} user{'s' if accounts != 1 else ''}"]
+    words += [f"called {called}"] if called is not None else []
+    words += [f"with {email}"] if email is not None else []
+    words += {None: [], True: ["waiting for approval"], False: ["approved"]}[pending]
+    return ", ".join(words)
+
+
+def _challenges(log: str) -> list[str]:
+    """The challenge methods of the authorization requests in a provider's access log; `none` for one without."""
+    requests = [line for line in log.splitlines() if "/protocol/openid-connect/auth?" in line]
+    found = (_CHALLENGE.search(line) for line in requests)
+    return [match[1] if match else "none" for match in found]
 
 
 def _listed(things: tuple[object, ...]) -> str:

@@ -25,10 +25,13 @@ class Kind(StrEnum):
     HOST = "host"
     MACHINE = "peer or host"
     USER = "user"
-    SUBJECT = "user or group"
+    SUBJECT = "user, person or group"
     PART = "part"
     RESOURCE = "resource"
     KEY = "key"
+    PERSON = "person"
+    PROVIDER = "provider"
+    OWNER = "user or person"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ Offset = Annotated[
     WithJsonSchema({"type": ["number", "string"], "description": "place in the network, .2 to .126"}),
 ]
 Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]
+Email = Annotated[str, Field(pattern=r"^[a-z0-9.-]+@[a-z0-9.-]+$")]
 Question = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,79}$")]
 Domain = Annotated[str, AfterValidator(_domain), WithJsonSchema({"type": "string", "pattern": f"^{_DOMAIN.pattern}$"})]
 LookedUp = Annotated[str, AfterValidator(_looked_up), WithJsonSchema({"type": "string"})]
@@ -98,6 +102,9 @@ ASubject = Annotated[Name, Refers(Kind.SUBJECT)]
 APart = Annotated[Name, Refers(Kind.PART)]
 AResource = Annotated[Name, Refers(Kind.RESOURCE)]
 AKey = Annotated[Name, Refers(Kind.KEY)]
+APerson = Annotated[Name, Refers(Kind.PERSON)]
+AProvider = Annotated[Name, Refers(Kind.PROVIDER)]
+AnOwner = Annotated[Name, Refers(Kind.OWNER)]
 
 
 class Model(BaseModel):

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from labs.controlplanes import lacks
-from labs.lab.plan import topologies
-from labs.model import Host, Inventory, Lan, Peer, Product
+from labs.controlplanes import Ability, lacks
+from labs.lab.plan import access_of, product_of, topologies
+from labs.model import Host, Inventory, Lan, Peer, Person, Product, Provider
 from labs.scenario import verbs
 from labs.scenario.fields import Kind, Refers
-from labs.scenario.schema import ScenarioSpec
-from labs.scenario.verbs import Expect, Observe, Verb
+from labs.scenario.schema import Observe, PeerSpec, ScenarioSpec
+from labs.scenario.verbs import Expect, Verb
 from labs.words import nearest
 from labs.yamlsource import KeyPath, Source, load, parse, validated
 
@@ -33,7 +33,7 @@ class Scenario:
         spec = self.spec
         lans = (Lan(name, lan.kind == "public", lan.gateway) for name, lan in spec.networks.items())
         peers = (
-            Peer(name, peer.user, peer.networks, peer.serves, peer.joins == "at-once", peer.resolver)
+            Peer(name, peer.user or "", peer.networks, peer.serves, _joins(peer), peer.resolver)
             for name, peer in spec.peers.items()
         )
         hosts = (
@@ -47,16 +47,29 @@ class Scenario:
             )
             for name, host in spec.hosts.items()
         )
-        return Inventory(tuple(lans), tuple(peers), tuple(hosts), spec.settings.settings)
+        return Inventory(
+            tuple(lans),
+            tuple(peers),
+            tuple(hosts),
+            spec.settings.settings,
+            tuple(self.person(name) for name in spec.people),
+            tuple(Provider(name, provider.tokens_last) for name, provider in spec.providers.items()),
+        )
+
+    def person(self, name: str) -> Person:
+        said = self.spec.people[name]
+        email = said.email or f"{name}@example.test"
+        return Person(name, said.called or f"{name.capitalize()} Example", email, said.at, said.groups, said.verified)
 
     def topology(self, product: Product) -> str:
         """The topology this runs on: the one it names, else the product's own."""
         return self.spec.topology.get(product, str(product))
 
-    def not_applicable(self, product: Product) -> str:
-        """Why the scenario says nothing about a product, as the first ability it lacks; empty when it applies."""
-        missing = lacks(product)
-        needed = (step.action.needs() for step in self.spec.steps)
+    def not_applicable(self, topology: str) -> str:
+        """Why the scenario says nothing about a topology, as the first ability it lacks; empty when it applies."""
+        missing = lacks(product_of(topology), access_of(topology))
+        needed = [step.action.needs() for step in self.spec.steps]
+        needed += [Ability.PROVIDER for person in self.spec.people.values() if person.at]
         return next((missing[ability] for ability in needed if ability and ability in missing), "")
 
 
@@ -93,9 +106,10 @@ def _check_sense(source: Source, spec: ScenarioSpec, path: KeyPath, action: Verb
     elif isinstance(action, verbs.AdvertiseRoutes):
         for network in action.networks:
             _check_stands_on(source, spec, path, action.via, network)
-    elif isinstance(action, verbs.Join) and spec.peers[action.peer].joins != "later":
-        hint = f"peers: {{{action.peer}: {{joins: later}}}}"
-        raise source.problem(f"{action.peer} has joined at the start", (*path, "peer"), hint=hint)
+    elif isinstance(action, verbs.SignIn):
+        _check_sign_in(source, spec, path, action)
+    elif isinstance(action, verbs.Join):
+        _check_join(source, spec, path, action)
     elif isinstance(action, verbs.SplitDns) and spec.hosts[action.server].serves != "dns":
         hint = f"hosts: {{{action.server}: {{serves: dns}}}}"
         raise source.problem(f"{action.server} answers no DNS", (*path, "server"), hint=hint)
@@ -107,14 +121,14 @@ def _actions(spec: ScenarioSpec) -> Iterator[tuple[KeyPath, Verb]]:
         path: KeyPath = ("steps", number, step.verb)
         yield path, step.action
         if isinstance(step.action, Observe):
-            (field,) = step.action.model_fields_set - {"question"}
-            yield (*path, field.replace("_", "-")), step.action.expectation
+            place, action = step.action.asked
+            yield (*path, *place), action
 
 
 def _names(spec: ScenarioSpec) -> Mapping[Kind, tuple[str, ...]]:
     """Everything that a step can name, by kind."""
     done = [step.action for step in spec.steps]
-    users = tuple(dict.fromkeys(peer.user for peer in spec.peers.values()))
+    users = tuple(dict.fromkeys(peer.user for peer in spec.peers.values() if peer.user))
     groups = tuple(action.name for action in done if isinstance(action, verbs.SetGroup))
     return {
         Kind.NETWORK: tuple(spec.networks),
@@ -122,17 +136,33 @@ def _names(spec: ScenarioSpec) -> Mapping[Kind, tuple[str, ...]]:
         Kind.HOST: tuple(spec.hosts),
         Kind.MACHINE: (*spec.peers, *spec.hosts),
         Kind.USER: users,
-        Kind.SUBJECT: (*users, *groups),
+        Kind.SUBJECT: (*users, *spec.people, *groups),
+        Kind.PERSON: tuple(spec.people),
+        Kind.PROVIDER: _providers(spec),
+        Kind.OWNER: (*users, *spec.people),
         Kind.PART: (*verbs.SERVICE_PARTS, *spec.peers),
         Kind.RESOURCE: tuple(action.name for action in done if isinstance(action, verbs.AddResource)),
         Kind.KEY: tuple(action.name for action in done if isinstance(action, verbs.MakeKey)),
     }
 
 
+def _providers(spec: ScenarioSpec) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*spec.providers, *(name for person in spec.people.values() for name in person.at))))
+
+
+def _joins(peer: PeerSpec) -> bool:
+    """Whether a peer joins at the start: where somebody has to sign in, nobody does."""
+    return peer.joins == "at-once" and peer.user is not None
+
+
 def _check_members(source: Source, spec: ScenarioSpec) -> None:
     for name in spec.peers.keys() & spec.hosts.keys():
         raise source.problem(f"{name} is a peer and a host", ("hosts", name), hint="give one of them another name")
+    signed_in = {action.peer for _, action in _actions(spec) if isinstance(action, verbs.SignIn)}
     for name, peer in spec.peers.items():
+        if peer.user is None and name not in signed_in:
+            hint = f"user: NAME, or a step sign-in: {{peer: {name}, person: NAME}}"
+            raise source.problem(f"{name} belongs to nobody, and nobody signs in there", ("peers", name), hint=hint)
         for number, network in enumerate(peer.networks):
             _known(source, ("peers", name, "networks", number), network, spec.networks, "network")
         if peer.resolver is not None:
@@ -194,6 +224,27 @@ def _check_stands_on(source: Source, spec: ScenarioSpec, path: KeyPath, peer: st
     if network not in spec.peers[peer].networks:
         hint = f"peers: {{{peer}: {{networks: [{network}]}}}}"
         raise source.problem(f"{peer} does not stand on {network}", (*path, "via"), hint=hint)
+
+
+def _check_join(source: Source, spec: ScenarioSpec, path: KeyPath, action: verbs.Join) -> None:
+    peer = spec.peers[action.peer]
+    if peer.user is None:
+        hint = f"sign-in: {{peer: {action.peer}, person: NAME}}, or peers: {{{action.peer}: {{user: NAME}}}}"
+        raise source.problem(f"{action.peer} has no user whose key could enrol it", (*path, "peer"), hint=hint)
+    if peer.joins != "later":
+        hint = f"peers: {{{action.peer}: {{joins: later}}}}"
+        raise source.problem(f"{action.peer} has joined at the start", (*path, "peer"), hint=hint)
+
+
+def _check_sign_in(source: Source, spec: ScenarioSpec, path: KeyPath, action: verbs.SignIn) -> None:
+    peer, at = spec.peers[action.peer], spec.people[action.person].at
+    if _joins(peer):
+        hint = f"peers: {{{action.peer}: {{}}}}"
+        raise source.problem(f"{action.peer} has joined at the start by its user's key", (*path, "peer"), hint=hint)
+    if action.provider is None and len(at) > 1:
+        raise source.problem(f"{action.person} has several providers", path, hint=f"provider: {' or '.join(at)}")
+    if action.provider is not None and action.provider not in at:
+        raise source.problem(f"{action.provider} does not know {action.person}", (*path, "provider"))
 
 
 def _check_expect(source: Source, spec: ScenarioSpec, path: KeyPath, expect: Expect) -> None:

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from labs.controlplanes import Ability
 from labs.model import Product, Settings
 from labs.scenario import verbs
-from labs.scenario.fields import Domain, Duration, Model, Name, Offset, TcpPort
-from labs.scenario.verbs import Verb
+from labs.scenario.fields import Domain, Duration, Email, Model, Name, Offset, Question, TcpPort
+from labs.scenario.verbs import Expectation, Verb
 
 
 class NetworkSpec(Model):
@@ -25,13 +26,32 @@ class NetworkSpec(Model):
 class PeerSpec(Model):
     """A machine that runs the product's client. `networks` are the LANs it stands on, `serves` the TCP ports on
     which a web server answers there; with `joins: later` a join step enrols it. `resolver` is the DNS server that
-    the machine itself asks."""
+    the machine itself asks. One without a `user` is enrolled by somebody who signs in there."""
 
-    user: Name
+    user: Name | None = None
     networks: tuple[Name, ...] = ()
     serves: tuple[TcpPort, ...] = ()
     joins: Literal["at-once", "later"] = "at-once"
     resolver: Name | None = None
+
+
+class PersonSpec(Model):
+    """Somebody who signs in: `at` these identity providers, or without one as the product's own user.
+
+    `email` is NAME@example.test unless said, `groups` are those at the providers.
+    """
+
+    at: tuple[Name, ...] = ()
+    called: Annotated[str, Field(min_length=3)] | None = None
+    email: Email | None = None
+    groups: tuple[Name, ...] = ()
+    verified: bool = True
+
+
+class ProviderSpec(Model):
+    """An identity provider, an issuer of its own. `tokens-last` is how long it says that a sign-in is good for."""
+
+    tokens_last: Annotated[Duration, Field(ge=1)] | None = None
 
 
 class HostSpec(Model):
@@ -55,15 +75,22 @@ class HostSpec(Model):
 
 
 class HeadscaleSettings(Model):
-    """`failover-probe` is how often the server probes routers that stand by for each other (default 10s)."""
+    """`failover-probe` is how often the server probes routers that stand by for each other (default 10s).
+
+    `pkce`: whether it sends a challenge; `expiry-from-token`: whether a peer expires with the token that signed it in.
+    """
 
     failover_probe: Annotated[Duration, Field(ge=2)] | None = None
+    pkce: bool | None = None
+    expiry_from_token: bool | None = None
 
 
 class NetBirdSettings(Model):
-    """`lazy-connections: false` makes peers connect before there is traffic, and keep it up."""
+    """`lazy-connections: false` makes peers connect before there is traffic, and keep it up. `user-approval`: whether
+    whoever signs in for the first time waits for an administrator."""
 
     lazy_connections: bool | None = None
+    user_approval: bool | None = None
 
 
 class SettingsSpec(Verb):
@@ -74,7 +101,13 @@ class SettingsSpec(Verb):
 
     @property
     def settings(self) -> Settings:
-        return Settings(self.headscale.failover_probe, self.netbird.lazy_connections)
+        return Settings(
+            failover_probe_s=self.headscale.failover_probe,
+            lazy_connections=self.netbird.lazy_connections,
+            pkce=self.headscale.pkce,
+            expiry_from_token=self.headscale.expiry_from_token,
+            user_approval=self.netbird.user_approval,
+        )
 
 
 def _plain(value: object) -> str:
@@ -103,8 +136,10 @@ class Step(Model):
     expect_exit: verbs.ExpectExit | None = None
     expect_peer: verbs.ExpectPeer | None = None
     expect_event: verbs.ExpectEvent | None = None
+    expect_user: verbs.ExpectUser | None = None
+    expect_challenge: verbs.ExpectChallenge | None = None
     change_settings: SettingsSpec | None = None
-    observe: verbs.Observe | None = None
+    observe: Observe | None = None
     publish_route: verbs.PublishRoute | None = None
     withdraw_route: verbs.WithdrawRoute | None = None
     advertise_routes: verbs.AdvertiseRoutes | None = None
@@ -129,6 +164,16 @@ class Step(Model):
     set_group: verbs.SetGroup | None = None
     make_key: verbs.MakeKey | None = None
     join: verbs.Join | None = None
+    sign_in: verbs.SignIn | None = None
+    add_local_user: verbs.AddLocalUser | None = None
+    invite_user: verbs.InviteUser | None = None
+    approve_user: verbs.ApproveUser | None = None
+    remove_user: verbs.RemoveUser | None = None
+    change_person: verbs.ChangePerson | None = None
+    add_provider: verbs.AddProvider | None = None
+    switch_provider: verbs.SwitchProvider | None = None
+    restrict_sign_in: verbs.RestrictSignIn | None = None
+    allow_provider_group: verbs.AllowProviderGroup | None = None
     remove_peer: verbs.RemovePeer | None = None
     rename_peer: verbs.RenamePeer | None = None
     expire_peer: verbs.ExpirePeer | None = None
@@ -166,6 +211,48 @@ class Step(Model):
         return action
 
 
+class Observe(Verb):
+    """Ask an expectation, or attempt a step, and record whether it came about: neither answer passes or fails.
+
+    A step that the product refuses is answered with no; one that could not be tried is an error.
+    """
+
+    question: Question
+    expect: verbs.Expect | None = None
+    expect_name: verbs.ExpectName | None = None
+    expect_path: verbs.ExpectPath | None = None
+    expect_route: verbs.ExpectRoute | None = None
+    expect_peer: verbs.ExpectPeer | None = None
+    expect_exit: verbs.ExpectExit | None = None
+    expect_event: verbs.ExpectEvent | None = None
+    expect_user: verbs.ExpectUser | None = None
+    expect_challenge: verbs.ExpectChallenge | None = None
+    attempt: Step | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Observe:
+        if len(self.model_fields_set) != 2 or "question" not in self.model_fields_set:
+            raise ValueError("observe has a question, and one expectation or attempt that answers it")
+        if self.attempt is not None and isinstance(self.attempt.action, (Observe, Expectation)):
+            raise ValueError("what is attempted is something to do; an expectation stands in observe itself")
+        return self
+
+    @property
+    def asked(self) -> tuple[tuple[str, ...], Verb]:
+        """What answers it: its place below this step, and the verb."""
+        if self.attempt is not None:
+            return ("attempt", self.attempt.verb), self.attempt.action
+        (field,) = self.model_fields_set - {"question"}
+        found: Expectation = getattr(self, field)
+        return (field.replace("_", "-"),), found
+
+    def needs(self) -> Ability | None:
+        return self.asked[1].needs()
+
+
+Step.model_rebuild()
+
+
 class ScenarioSpec(Model):
     """A whole scenario file. `topology` names the one it needs for each product, where the default will not do."""
 
@@ -176,6 +263,8 @@ class ScenarioSpec(Model):
     networks: Annotated[dict[Name, NetworkSpec], Field(default_factory=dict)]
     peers: Annotated[dict[Name, PeerSpec], Field(min_length=1)]
     hosts: Annotated[dict[Name, HostSpec], Field(default_factory=dict)]
+    people: Annotated[dict[Name, PersonSpec], Field(default_factory=dict)]
+    providers: Annotated[dict[Name, ProviderSpec], Field(default_factory=dict)]
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
 
 

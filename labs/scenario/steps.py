@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, singledispatchmethod
 from ipaddress import IPv4Network
 
-from labs.controlplanes import Ability, Approvals, Expiry, Machine, Resource, Resources, Route, Rule, lacking
+from labs.controlplanes import (
+    Ability,
+    Approvals,
+    Expiry,
+    LocalUsers,
+    Machine,
+    Resource,
+    Resources,
+    Route,
+    Rule,
+    SignInFilter,
+    SignInFilters,
+    UserApproval,
+    lacking,
+)
 from labs.controlplanes.ready import serves
-from labs.errors import ControlPlaneProblem
+from labs.errors import ControlPlaneProblem, Refused
 from labs.lab import Lab
 from labs.lab.lab import WEB
 from labs.lab.transit import route_out
-from labs.model import Role
+from labs.model import Person, Role
 from labs.results import Diagnosis, Layer, Observation
 from labs.scenario import verbs
 from labs.scenario.diagnosis import StepFailed
 from labs.scenario.expectations import Asker, Evidence
 from labs.scenario.loader import Scenario
-from labs.scenario.schema import SettingsSpec
+from labs.scenario.schema import Observe, SettingsSpec
 from labs.scenario.verbs import Verb
 from labs.timing import SERVICE_READY_S, until
 
@@ -29,12 +43,14 @@ done); ip link set "$dev" "$2" """
 
 @dataclass
 class Actor:
-    """Carries out the steps of one scenario. `undo` is what a heal has to do, `called` how renamed peers are called."""
+    """Carries out the steps of one scenario. `undo` is what a heal has to do, `called` how renamed peers are called,
+    `people` those whom a step has changed."""
 
     scenario: Scenario
     lab: Lab
     undo: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     called: dict[str, str] = field(default_factory=dict)
+    people: dict[str, Person] = field(default_factory=dict)
     observation: Observation | None = None
 
     @cached_property
@@ -45,7 +61,7 @@ class Actor:
         """Carry out one step and return its evidence. Raises StepFailed, or LabsError when it could not be tried."""
         self.observation = None
         before = len(self.lab.journal.entries)
-        if not isinstance(action, (verbs.Expectation, verbs.Observe)):
+        if not isinstance(action, (verbs.Expectation, Observe)):
             self.asker.recovering = isinstance(action, (verbs.OfPart, verbs.Heal))
         evidence = self.do(action)
         entries = self.lab.journal.entries[before:]
@@ -60,12 +76,14 @@ class Actor:
         return self.asker.ask(action)
 
     @do.register
-    def _(self, action: verbs.Observe) -> Evidence:
+    def _(self, action: Observe) -> Evidence:
         begin_s = self.lab.clock.now()
         try:
-            evidence, answer = self.asker.ask(action.expectation), True
+            evidence, answer = self.do(action.asked[1]), True
         except StepFailed as no:
             evidence, answer = (*no.evidence, no.diagnosis.seen), False
+        except Refused as no:
+            evidence, answer = (no.what, no.why), False
         took_s = round(self.lab.clock.now() - begin_s, 3)
         self.observation = Observation(question=action.question, answer=answer, took_s=took_s)
         return (f"{action.question}: {'yes' if answer else 'no'}", *evidence)
@@ -181,12 +199,12 @@ class Actor:
 
     @do.register
     def _(self, action: verbs.Allow) -> Evidence:
-        self.lab.control_plane.allow(Rule(action.source, action.target, action.ports))
+        self.lab.control_plane.allow(self._rule(action))
         return ()
 
     @do.register
     def _(self, action: verbs.Revoke) -> Evidence:
-        self.lab.control_plane.revoke(Rule(action.source, action.target, action.ports))
+        self.lab.control_plane.revoke(self._rule(action))
         return ()
 
     @do.register
@@ -218,6 +236,89 @@ class Actor:
             raise StepFailed(Diagnosis(layer=Layer.CONTROL_PLANE, seen=seen)) from problem
         if action.refused:
             raise StepFailed(Diagnosis(layer=Layer.CONTROL_PLANE, seen=f"{action.peer} joined; it was to be refused"))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.SignIn) -> Evidence:
+        peer = next(peer for peer in self.scenario.inventory.peers if peer.name == action.peer)
+        person = self.people.get(action.person) or self.scenario.person(action.person)
+        at = action.provider or next(iter(person.at), "")
+        try:
+            self.lab.control_plane.sign_in(peer, self.lab.machine(peer.name), person, at, action.within)
+        except Refused as no:
+            if action.refused:
+                return (f"refused: {no.what}", no.why)
+            seen = f"{person.name} could not sign in at {peer.name}: {no.what}"
+            raise StepFailed(Diagnosis(layer=Layer.IDENTITY, seen=seen), (no.why,)) from no
+        if action.refused:
+            seen = f"{person.name} signed in at {peer.name}; that was to be refused"
+            raise StepFailed(Diagnosis(layer=Layer.IDENTITY, seen=seen))
+        self.asker.note_address(peer.name)
+        return ()
+
+    @do.register
+    def _(self, action: verbs.AddLocalUser) -> Evidence:
+        self._local_users().add_local_user(self.scenario.person(action.person))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.InviteUser) -> Evidence:
+        self._local_users().invite_user(self.scenario.person(action.person))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.ApproveUser) -> Evidence:
+        plane = self.lab.control_plane
+        if not isinstance(plane, UserApproval):
+            raise lacking(plane, Ability.USER_APPROVAL)
+        plane.approve_user(self.scenario.person(action.person))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.RemoveUser) -> Evidence:
+        found = self.asker.listed_users(action.user)
+        if not found:
+            raise ControlPlaneProblem("The control plane lists no such user", where=action.user)
+        for user in found:
+            self.lab.control_plane.remove_user(user)
+        return ()
+
+    @do.register
+    def _(self, action: verbs.ChangePerson) -> Evidence:
+        before = self.people.get(action.person) or self.scenario.person(action.person)
+        person = replace(
+            before,
+            called=action.called or before.called,
+            email=action.email or before.email,
+            verified=before.verified if action.verified is None else action.verified,
+        )
+        self.people[action.person] = person
+        for realm in person.at:
+            self.lab.context.keycloak().change_person(realm, person)
+        return (f"the provider calls {person.name} {person.called}, {person.email}",)
+
+    @do.register
+    def _(self, action: verbs.AddProvider) -> Evidence:
+        self.lab.control_plane.add_provider(action.provider)
+        return ()
+
+    @do.register
+    def _(self, action: verbs.SwitchProvider) -> Evidence:
+        self.lab.control_plane.switch_provider(action.provider)
+        return ()
+
+    @do.register
+    def _(self, action: verbs.RestrictSignIn) -> Evidence:
+        plane = self.lab.control_plane
+        if not isinstance(plane, SignInFilters):
+            raise lacking(plane, Ability.SIGN_IN_FILTERS)
+        emails = tuple(self.scenario.person(name).email for name in action.people)
+        plane.restrict_sign_in(SignInFilter(action.domains, emails, action.groups, action.unverified == "refused"))
+        return ()
+
+    @do.register
+    def _(self, action: verbs.AllowProviderGroup) -> Evidence:
+        self.lab.control_plane.allow_provider_group(action.group, self._subject(action.target))
         return ()
 
     @do.register
@@ -285,6 +386,19 @@ class Actor:
         while self.undo:
             self._inside(*self.undo.pop())
         return (f"{undone} obstacles are gone",)
+
+    def _rule(self, action: verbs.Allow) -> Rule:
+        return Rule(self._subject(action.source), self._subject(action.target), action.ports)
+
+    def _subject(self, name: str) -> str:
+        """People are named by e-mail address, as both products name them."""
+        return self.scenario.person(name).email if name in self.scenario.spec.people else name
+
+    def _local_users(self) -> LocalUsers:
+        plane = self.lab.control_plane
+        if not isinstance(plane, LocalUsers):
+            raise lacking(plane, Ability.LOCAL_USERS)
+        return plane
 
     def _approvals(self) -> Approvals:
         plane = self.lab.control_plane

@@ -12,19 +12,23 @@ from labs.scenario.fields import (
     AKey,
     AMachine,
     ANetwork,
+    AnOwner,
     APart,
     APeer,
+    APerson,
+    AProvider,
     AResource,
     ASubject,
     AUser,
     Domain,
     Duration,
+    Email,
     LookedUp,
     Model,
     Name,
-    Question,
     TcpPort,
 )
+from labs.timing import JOIN_S, SIGN_IN_S
 
 SERVICE_PARTS = {"control-plane": None, "signal": Ability.SIGNAL, "relay": Ability.RELAY}
 
@@ -110,19 +114,48 @@ class ExpectExit(Lasting):
 
 
 class ExpectPeer(Expectation):
-    """How the control plane lists a peer; `called` is a name given by rename-peer."""
+    """How the control plane lists a peer; `called` is a name given by rename-peer, `owner` whom it belongs to.
+
+    `address: kept` asks whether it has the address that it had when it first joined.
+    """
 
     peer: APeer
     called: Name | None = None
     listed: bool = True
     online: bool | None = None
     expired: bool | None = None
+    owner: AnOwner | None = None
+    address: Literal["kept"] | None = None
 
     @model_validator(mode="after")
     def _coherent(self) -> ExpectPeer:
-        if not self.listed and (self.online is not None or self.expired is not None):
-            raise ValueError("a peer that is not listed is neither online nor expired")
+        if not self.listed and (self.online, self.expired, self.owner, self.address) != (None, None, None, None):
+            raise ValueError("a peer that is not listed is neither online nor expired, and nobody's")
         return self
+
+
+class ExpectUser(Expectation):
+    """How the control plane lists a user or person: how many users it has for them, and what it says of the last."""
+
+    user: AnOwner
+    accounts: Annotated[int, Field(ge=0)] | None = None
+    called: str | None = None
+    email: Email | None = None
+    pending: bool | None = None
+
+    @model_validator(mode="after")
+    def _coherent(self) -> ExpectUser:
+        said = (self.called, self.email, self.pending)
+        if self.accounts == 0 and said != (None, None, None):
+            raise ValueError("a user that is not there is called nothing")
+        return self
+
+
+class ExpectChallenge(Expectation):
+    """Whether the identity provider's own log shows a challenge (PKCE, RFC 7636) in a sign-in since the last start."""
+
+    ability = Ability.PROVIDER
+    method: Literal["S256", "plain", "none"] = "S256"
 
 
 class ExpectEvent(Expectation):
@@ -309,7 +342,92 @@ class Join(Verb):
     peer: APeer
     key: AKey | None = None
     refused: bool = False
-    within: Duration = 60.0
+    within: Duration = JOIN_S
+
+
+class SignIn(Verb):
+    """Somebody signs in at a peer, at their provider, or as one of the product's own users; anew if need be.
+
+    `provider` is needed where the person has several; `refused` says that it must not work.
+    """
+
+    peer: APeer
+    person: APerson
+    provider: AProvider | None = None
+    refused: bool = False
+    within: Duration = SIGN_IN_S
+
+
+class AddLocalUser(Verb):
+    """The product itself gets a user with a password."""
+
+    ability = Ability.LOCAL_USERS
+    person: APerson
+
+
+class InviteUser(Verb):
+    """An administrator invites somebody, who accepts with a password of their own."""
+
+    ability = Ability.LOCAL_USERS
+    person: APerson
+
+
+class ApproveUser(Verb):
+    """Whoever waits for an administrator does so no more."""
+
+    ability = Ability.USER_APPROVAL
+    person: APerson
+
+
+class RemoveUser(Verb):
+    """All users that the control plane has for somebody are deleted there."""
+
+    user: AnOwner
+
+
+class ChangePerson(Verb):
+    """What the identity provider says of a person changes there: no operator's action."""
+
+    ability = Ability.PROVIDER
+    person: APerson
+    called: str | None = None
+    email: Email | None = None
+    verified: bool | None = None
+
+
+class AddProvider(Verb):
+    """People can sign in at a further provider, besides those there are."""
+
+    ability = Ability.PROVIDER
+    provider: AProvider
+
+
+class SwitchProvider(Verb):
+    """People sign in at this provider from now on, and at no other."""
+
+    ability = Ability.PROVIDER
+    provider: AProvider
+
+
+class RestrictSignIn(Verb):
+    """Who may sign in: all that is said has to hold; what is not said is not asked.
+
+    `unverified: admitted` lets people in whose e-mail address is not verified.
+    """
+
+    ability = Ability.SIGN_IN_FILTERS
+    domains: tuple[Domain, ...] = ()
+    people: tuple[APerson, ...] = ()
+    groups: tuple[Name, ...] = ()
+    unverified: Literal["refused", "admitted"] = "refused"
+
+
+class AllowProviderGroup(Verb):
+    """Whoever is in a group of the identity provider may reach the peers of a user, person or group."""
+
+    ability = Ability.PROVIDER
+    group: Name
+    target: Annotated[ASubject, Field(alias="to")]
 
 
 class RemovePeer(Verb):
@@ -375,31 +493,3 @@ class Partition(Verb):
 
 class Heal(Verb):
     """Every cut and partition is undone."""
-
-
-class Observe(Verb):
-    """Ask an expectation, and record whether it came about: neither answer passes or fails."""
-
-    question: Question
-    expect: Expect | None = None
-    expect_name: ExpectName | None = None
-    expect_path: ExpectPath | None = None
-    expect_route: ExpectRoute | None = None
-    expect_peer: ExpectPeer | None = None
-    expect_exit: ExpectExit | None = None
-    expect_event: ExpectEvent | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Observe:
-        if len(self.model_fields_set) != 2:
-            raise ValueError("observe has a question and one expectation that answers it")
-        return self
-
-    @property
-    def expectation(self) -> Expectation:
-        (field,) = self.model_fields_set - {"question"}
-        found: Expectation = getattr(self, field)
-        return found
-
-    def needs(self) -> Ability | None:
-        return self.expectation.needs()

@@ -16,7 +16,7 @@ from labs.errors import FileProblem, UsageError
 from labs.lab.plan import topologies
 from labs.results import Outcome, RepeatedScenario, Verdict
 from labs.scenario import SUFFIX, read
-from labs.scenario.verbs import Observe
+from labs.scenario.schema import Observe
 
 LEDGER = ledger()
 SCENARIOS = {file.name.removesuffix(SUFFIX): read(file) for file in scenario_files("")}

@@ -60,6 +60,23 @@ def up(login_server: str, hostname: str, timeout_s: float) -> list[str]:
     ]
 
 
+def sign_in(context: Context, machine: Machine, login_server: str, hostname: str, timeout_s: float) -> list[str]:
+    """`up` without a key. It wants every setting repeated that is not the default, and asks anew only when told to."""
+    argv = [
+        "tailscale",
+        "up",
+        f"--login-server={login_server}",
+        f"--hostname={hostname}",
+        f"--timeout={timeout_s:g}s",
+        "--force-reauth",
+    ]
+    if accepts_routes(context, machine):
+        argv.append("--accept-routes")
+    if offered := advertised(context, machine):
+        argv.append("--advertise-routes=" + ",".join(map(str, sorted(offered))))
+    return argv
+
+
 def advertise(prefixes: Iterable[IPv4Network]) -> list[str]:
     return ["tailscale", "set", "--advertise-routes=" + ",".join(str(prefix) for prefix in sorted(prefixes))]
 

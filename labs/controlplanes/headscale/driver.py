@@ -15,22 +15,25 @@ from labs.controlplanes.base import (
     Ability,
     Context,
     ListedPeer,
+    ListedUser,
     Machine,
     Path,
     PeerStatus,
     Route,
     Rule,
+    SignInFilter,
     command,
     command_with_secret,
     edit,
     restart,
     sent_bytes,
 )
-from labs.controlplanes.headscale import client, policy
+from labs.controlplanes.headscale import client, identity, policy
 from labs.controlplanes.http import Api
-from labs.errors import ControlPlaneProblem
+from labs.controlplanes.identity.keycloak import KEYCLOAK_PORT
+from labs.errors import ControlPlaneProblem, Refused
 from labs.journal import Scope
-from labs.model import Container, Peer, Product, Ready, Settings
+from labs.model import Container, Peer, Person, Product, Ready, Settings
 from labs.timing import JOIN_S, RESETTLE_S, ROUTE_S, TAILSCALE_FIRST_CONTACT_S, until
 
 _SERVICE = "headscale"
@@ -46,16 +49,16 @@ class Headscale:
     """Users and pre-auth keys; routes are advertised by the router, approved here, accepted by each consumer."""
 
     product = Product.HEADSCALE
-    api_service = _SERVICE
     first_contact_s = TAILSCALE_FIRST_CONTACT_S
     resettle_s = RESETTLE_S
-    parts: Mapping[str, str] = {"control-plane": _SERVICE}
     lacks: Mapping[Ability, str] = {
         Ability.RESOURCES: "Headscale has routes to prefixes, no resources of their own",
         Ability.ROUTE_MODELS: "Headscale has one kind of route",
         Ability.SIGNAL: "Headscale has no signal service",
         Ability.RELAY: "Headscale's relay (DERP) runs inside its one service",
         Ability.AUDIT: "Headscale keeps no audit trail",
+        Ability.LOCAL_USERS: "Headscale's own users have no password: they enrol machines by pre-auth keys",
+        Ability.USER_APPROVAL: "Headscale admits whoever its provider and its filters admit",
     }
     peer_domain = "lab.internal"
 
@@ -65,12 +68,16 @@ class Headscale:
 
     @cached_property
     def _api(self) -> Api:
-        return Api(self._url, self._context.journal, self._context.transport)
+        url = f"http://{self._context.address(_SERVICE)}:{_PORT}"
+        return Api(url, self._context.journal, self._context.transport)
 
     @property
-    def _url(self) -> str:
-        # Tailscale's client trusts plain HTTP on a port of its own only at a private address literal.
-        return f"http://{self._context.address(_SERVICE)}:{_PORT}"
+    def api_service(self) -> str:
+        return self._context.access.api
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        return self._context.access.parts
 
     def bootstrap(self) -> Mapping[str, str]:
         service = self._context.services[_SERVICE]
@@ -104,20 +111,25 @@ class Headscale:
 
     @staticmethod
     def service_environment(settings: Settings) -> Mapping[str, Mapping[str, str]]:
-        if settings.failover_probe_s is None:
-            return {}
-        probe = _failover_probe(settings.failover_probe_s)
-        return {_SERVICE: {f"HEADSCALE_NODE_ROUTES_HA_{key.upper()}": value for key, value in probe.items()}}
+        found = identity.settings_environment(settings)
+        if settings.failover_probe_s is not None:
+            probe = _failover_probe(settings.failover_probe_s)
+            found |= {f"HEADSCALE_NODE_ROUTES_HA_{key.upper()}": value for key, value in probe.items()}
+        return {_SERVICE: found} if found else {}
 
     def configure(self, settings: Settings) -> None:
-        if settings.failover_probe_s is None:
-            return
-        probe = _failover_probe(settings.failover_probe_s)
+        """What the environment sets overrides the file, so PKCE and expiry can be changed only where it does not."""
 
         def change(document: dict[str, Any]) -> None:
-            document["node"].setdefault("routes", {})["ha"] = probe
+            if settings.failover_probe_s is not None:
+                document["node"].setdefault("routes", {})["ha"] = _failover_probe(settings.failover_probe_s)
+            if settings.pkce is not None:
+                document["oidc"]["pkce"]["enabled"] = settings.pkce
+            if settings.expiry_from_token is not None:
+                document["oidc"]["use_expiry_from_token"] = settings.expiry_from_token
 
-        self._reconfigure(change, Scope.LAB, "failover probe")
+        if (settings.failover_probe_s, settings.pkce, settings.expiry_from_token) != (None, None, None):
+            self._reconfigure(change, Scope.LAB, "settings")
 
     def peer_container(self, peer: Peer, image: str, settings: Settings) -> Container:  # noqa: ARG002 - the Protocol's
         return client.container(peer, image)
@@ -126,7 +138,8 @@ class Headscale:
         client.wait_for_daemon(self._context, peer)
 
     def join(self, peer: Peer, machine: Machine, key: str = "", timeout_s: float = JOIN_S) -> None:
-        argv = client.up(self._url, peer.name, timeout_s)
+        # Tailscale's client trusts plain HTTP on a port of its own only at a private address literal.
+        argv = client.up(self._context.joins, peer.name, timeout_s)
         secret = self._key(key or peer.user, peer.user)
         command_with_secret(self._context, machine, argv, Scope.PEER, client.KEY_PATH, secret)
 
@@ -148,6 +161,31 @@ class Headscale:
 
     def expire_peer(self, peer: str) -> None:
         self._api.change("POST", f"/api/v1/node/{self._node(peer)['id']}/expire", None, Scope.PEER, peer)
+
+    def sign_in(self, peer: Peer, machine: Machine, person: Person, provider: str, timeout_s: float) -> None:  # noqa: ARG002
+        """The configuration has one provider, so nobody is asked which."""
+        identity.sign_in(self._context, peer, machine, person, timeout_s)
+
+    def users(self) -> tuple[ListedUser, ...]:
+        return tuple(identity.listed_user(user) for user in self._api.get("/api/v1/user")["users"])
+
+    def remove_user(self, user: ListedUser) -> None:
+        self._api.change("DELETE", f"/api/v1/user/{user.id}", None, Scope.USER, user.name)
+
+    def add_provider(self, provider: str) -> None:
+        self._reconfigure(lambda document: identity.with_second(document, self._issuer(provider)), Scope.LAB, provider)
+
+    def switch_provider(self, provider: str) -> None:
+        self._reconfigure(lambda document: identity.switched(document, self._issuer(provider)), Scope.LAB, provider)
+
+    def restrict_sign_in(self, allowed: SignInFilter) -> None:
+        self._reconfigure(lambda document: identity.filtering(document, allowed), Scope.LAB, "sign-in filter")
+
+    def allow_provider_group(self, group: str, target: str) -> None:
+        self._change_policy(lambda document: policy.allowing_group(document, group, target))
+
+    def _issuer(self, realm: str) -> str:
+        return f"http://{self._context.access.provider}:{KEYCLOAK_PORT}/realms/{realm}"
 
     def publish_route(self, route: Route) -> None:
         self.advertise_routes(route.via, {*client.advertised(self._context, route.via), route.prefix})
@@ -282,12 +320,21 @@ class Headscale:
         self._reconfigure(change, Scope.NAME, domain)
 
     def _reconfigure(self, change: Callable[[dict[str, Any]], None], scope: Scope, subject: str) -> None:
-        """The configuration is read at the start only, so every change of it costs a restart."""
+        """The configuration is read at the start only, so every change of it costs a restart.
+
+        Raises Refused when the server does not start with it; then the old one is put back, which costs another.
+        """
         service = self._context.services[_SERVICE]
-        document = yaml.safe_load(self._context.engine.copy_out(service.container_id, _CONFIG))
+        before = self._context.engine.copy_out(service.container_id, _CONFIG).decode()
+        document = yaml.safe_load(before)
         change(document)
         edit(self._context, service, _CONFIG, yaml.safe_dump(document, sort_keys=False), scope, subject)
-        restart(self._context, service, _READY)
+        try:
+            restart(self._context, service, _READY)
+        except Refused:
+            edit(self._context, service, _CONFIG, before, scope, subject)
+            restart(self._context, service, _READY)
+            raise
 
     def _address(self, peer: str) -> IPv4Address:
         return _listed(self._node(peer)).address
@@ -308,6 +355,7 @@ def _listed(node: Mapping[str, Any]) -> ListedPeer:
         online=node["online"],
         routes=tuple(IPv4Network(route) for route in node["subnetRoutes"] if "." in route),
         expired=_past(node.get("expiry")),
+        owner=node["user"]["id"],
     )
 
 

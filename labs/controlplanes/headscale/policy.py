@@ -50,6 +50,15 @@ def _grant(document: Document, rule: Rule) -> dict[str, list[str]]:
     return {"src": [_subject(document, rule.source)], "dst": [_subject(document, rule.target)], "ip": traffic}
 
 
+def allowing_group(document: Document, group: str, target: str) -> Document:
+    """A rule for a group that the document itself does not define."""
+    grant = {"src": [f"group:{group}"], "dst": [_subject(document, target)], "ip": ["*"]}
+    return {**document, "grants": [*document.get("grants", ()), grant]}
+
+
 def _subject(document: Document, name: str) -> str:
+    """A group of the document's, a person by e-mail address, or a user of the server's own."""
     group = f"group:{name}"
-    return group if group in document.get("groups", {}) else f"{name}@"
+    if group in document.get("groups", {}):
+        return group
+    return name if "@" in name else f"{name}@"

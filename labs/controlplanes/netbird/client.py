@@ -66,6 +66,16 @@ def up(management_url: str, hostname: str, timeout_s: float) -> list[str]:
     ]
 
 
+def sign_in(management_url: str, hostname: str, timeout_s: float) -> list[str]:
+    limited = ["timeout", f"{timeout_s:.0f}", "netbird", "up", "--no-browser"]
+    return [*limited, f"--management-url={management_url}", f"--hostname={hostname}"]
+
+
+def registered(context: Context, machine: Machine) -> bool:
+    """Whether the control plane knows this client, as far as the client can tell."""
+    return str(_status(context, machine)["daemonStatus"]) in ("Connected", "Connecting")
+
+
 def status(context: Context, machine: Machine) -> PeerStatus:
     seen = _status(context, machine)
     address = seen.get("netbirdIp") or ""

@@ -13,6 +13,7 @@ from labs.controlplanes.base import (
     Ability,
     Context,
     ListedPeer,
+    ListedUser,
     Machine,
     Path,
     PeerStatus,
@@ -23,52 +24,86 @@ from labs.controlplanes.base import (
     command_with_secret,
 )
 from labs.controlplanes.http import Api, counter_sum
-from labs.controlplanes.netbird import client
-from labs.errors import ControlPlaneProblem
-from labs.journal import Scope
-from labs.model import Container, Peer, Product, Settings
+from labs.controlplanes.identity import Login
+from labs.controlplanes.netbird import client, identity
+from labs.errors import ControlPlaneProblem, Refused
+from labs.journal import Journal, Scope
+from labs.model import Container, Peer, Person, Product, Settings
 from labs.timing import JOIN_S, NETBIRD_FIRST_CONTACT_S, PEERS_LISTED_S, RESETTLE_S, ROUTE_S, until
 
-_SERVICE = "management"
-_RELAY = "relay"
 _METRICS_PORT = 9090
 _RELAYED = ("relay_transfer_sent_bytes_total",)
 _EVERYWHERE = IPv4Network("0.0.0.0/0")
 _TTL_S = 60
 _MAIL_DOMAIN = "lab.test"
 _CREDENTIALS_LAST_S = 7 * 24 * 3600
+_INVITATION_LASTS_S = 3 * 24 * 3600
 
 
 class NetBird:
     """Groups and setup keys; a LAN is a network with a resource, a routing peer and a policy."""
 
     product = Product.NETBIRD
-    api_service = _SERVICE
     first_contact_s = NETBIRD_FIRST_CONTACT_S
     resettle_s = RESETTLE_S
-    parts: Mapping[str, str] = {"control-plane": _SERVICE, "signal": "signal", "relay": _RELAY}
     lacks: Mapping[Ability, str] = {
         Ability.APPROVALS: "NetBird's routes are made at the server: a peer advertises nothing that could be approved",
         Ability.EXPIRY: "NetBird's peers expire after an account-wide period, and only those that a user signed in",
+        Ability.SIGN_IN_FILTERS: "NetBird filters by a provider's groups only, and approves users one by one",
     }
     peer_domain = "netbird.selfhosted"
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._keys: dict[str, str] = {}
+        self._passwords: dict[str, str] = {}
 
     @cached_property
     def _api(self) -> Api:
-        return Api(f"http://{self._context.address(_SERVICE)}", self._context.journal, self._context.transport)
+        return Api(self._api_url, self._context.journal, self._context.transport)
+
+    @property
+    def _api_url(self) -> str:
+        """Behind the proxy where there is one: an administrator's calls need no certificate."""
+        access = self._context.access
+        return f"http://{self._context.address(access.api)}:{access.api_port}"
+
+    @property
+    def api_service(self) -> str:
+        return self._context.access.api
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        return self._context.access.parts
+
+    @property
+    def _keeps_people(self) -> bool:
+        """Whether it has users of its own; else they are all the provider's."""
+        return self._context.access.signs_in == "product"
 
     def bootstrap(self) -> Mapping[str, str]:
+        return self._set_up() if self._keeps_people else self._sign_in_owner()
+
+    def _sign_in_owner(self) -> Mapping[str, str]:
+        """The first person who signs in owns the account; an access token makes the rest scriptable."""
+        password = f"{secrets.token_urlsafe(18)}aA1!"
+        owner = Person("owner", "Olga Owner", f"owner@{_MAIL_DOMAIN}")
+        self._api.authorize(f"Bearer {identity.owner_token(self._context, owner, password)}")
+        own = self._api.get("/api/users/current")["id"]
+        asked = {"name": "lab", "expires_in": 7}
+        token = self._api.change("POST", f"/api/users/{own}/tokens", asked, Scope.LAB, "owner")["plain_token"]
+        credentials = {"access-token": str(token), "owner-email": owner.email, "owner-password": password}
+        self.resume(credentials)
+        return credentials
+
+    def _set_up(self) -> Mapping[str, str]:
         email, password = f"owner@{_MAIL_DOMAIN}", f"{secrets.token_urlsafe(18)}aA1!"
         owner = {"email": email, "name": "Owner", "password": password, "create_pat": True, "pat_expire_in": 7}
         token = self._api.change("POST", "/api/setup", owner, Scope.LAB, "owner").get("personal_access_token")
         if not token:
             raise ControlPlaneProblem(
                 "NetBird's setup returned no access token",
-                where=_SERVICE,
+                where=self.api_service,
                 hint="the management service needs NB_SETUP_PAT_ENABLED=true and version 0.70.5 or later",
             )
         credentials = {"access-token": str(token), "owner-email": email, "owner-password": password}
@@ -79,16 +114,16 @@ class NetBird:
         self._api.authorize(f"Token {credentials['access-token']}")
 
     def add_user(self, user: str) -> None:
+        """A provider's users are the provider's to make: then a group and a key are all that NetBird has of one."""
         group = self._api.change("POST", "/api/groups", {"name": user}, Scope.USER, user)["id"]
-        account = {
-            "email": f"{user}@{_MAIL_DOMAIN}",
-            "name": user,
-            "role": "user",
-            "auto_groups": [group],
-            "is_service_user": False,
-        }
-        self._api.change("POST", "/api/users", account, Scope.USER, user)
+        if self._keeps_people:
+            self._add_account(user, user, f"{user}@{_MAIL_DOMAIN}", [group])
         self._make_key(user, group, one_off=False, lasts_s=_CREDENTIALS_LAST_S, subject=user)
+
+    def _add_account(self, subject: str, called: str, email: str, groups: list[str]) -> Mapping[str, Any]:
+        account = {"email": email, "name": called, "role": "user", "auto_groups": groups, "is_service_user": False}
+        made: Mapping[str, Any] = self._api.change("POST", "/api/users", account, Scope.USER, subject)
+        return made
 
     def make_key(self, name: str, user: str, *, one_off: bool, lasts_s: float) -> None:
         self._make_key(name, self._named("/api/groups", user), one_off=one_off, lasts_s=lasts_s, subject=user)
@@ -114,12 +149,18 @@ class NetBird:
         return {}
 
     def configure(self, settings: Settings) -> None:
+        if settings.lazy_connections is not None:
+            self._set_account({"lazy_connection_enabled": settings.lazy_connections}, "lazy connections")
+        if settings.user_approval is not None:
+            self._set_account({"extra": {"user_approval_required": settings.user_approval}}, "user approval")
+
+    def _set_account(self, changed: Mapping[str, Any], subject: str) -> None:
         """PUT replaces all settings, so the whole of them is sent."""
-        if settings.lazy_connections is None:
-            return
         (account,) = self._api.get("/api/accounts")
-        body = {"settings": {**account["settings"], "lazy_connection_enabled": settings.lazy_connections}}
-        self._api.change("PUT", f"/api/accounts/{account['id']}", body, Scope.LAB, "lazy connections")
+        known = account["settings"]
+        extra = {**(known.get("extra") or {}), **changed.get("extra", {})}
+        body = {"settings": {**known, **changed, "extra": extra}}
+        self._api.change("PUT", f"/api/accounts/{account['id']}", body, Scope.LAB, subject)
 
     def peer_container(self, peer: Peer, image: str, settings: Settings) -> Container:
         return client.container(peer, image, settings)
@@ -129,7 +170,7 @@ class NetBird:
 
     def join(self, peer: Peer, machine: Machine, key: str = "", timeout_s: float = JOIN_S) -> None:
         # Services are named on the lab's network, and those names come back in every client's configuration.
-        argv = client.up(f"http://{_SERVICE}", peer.name, timeout_s)
+        argv = client.up(self._context.joins, peer.name, timeout_s)
         secret = self._key(key or peer.user, peer.user)
         command_with_secret(self._context, machine, argv, Scope.PEER, client.KEY_PATH, secret)
 
@@ -147,6 +188,7 @@ class NetBird:
                 online=peer["connected"],
                 routes=tuple(routers.get(peer["id"], ())),
                 expired=peer["login_expired"],
+                owner=peer.get("user_id") or "",
             )
             for peer in self._api.get("/api/peers")
         )
@@ -162,6 +204,64 @@ class NetBird:
         path = f"/api/peers/{self._peer_id(peer)}"
         known = self._api.get(path)
         self._api.change("PUT", path, {"name": name, **{key: known[key] for key in kept}}, Scope.PEER, peer)
+
+    def sign_in(self, peer: Peer, machine: Machine, person: Person, provider: str, timeout_s: float) -> None:
+        secret = f"person {person.name}"
+        password = self._passwords.get(person.name) or self._context.secrets.get(secret, "")
+        at = provider if person.at else identity.LOCAL_CONNECTOR
+        login = Login(person.name if person.at else person.email, password, at)
+        identity.sign_in(self._context, peer, machine, login, timeout_s)
+
+    def users(self) -> tuple[ListedUser, ...]:
+        return tuple(identity.listed_user(user) for user in self._api.get("/api/users"))
+
+    def remove_user(self, user: ListedUser) -> None:
+        self._api.change("DELETE", f"/api/users/{user.id}", None, Scope.USER, user.name)
+
+    def add_local_user(self, person: Person) -> None:
+        """The server chooses the password and shows it once."""
+        made = self._add_account(person.name, person.called, person.email, [])
+        self._passwords[person.name] = str(made["password"])
+
+    def invite_user(self, person: Person) -> None:
+        body = {
+            "email": person.email,
+            "name": person.called,
+            "role": "user",
+            "auto_groups": [],
+            "expires_in": _INVITATION_LASTS_S,
+        }
+        made = self._api.change("POST", "/api/users/invites", body, Scope.USER, person.name)
+        self._passwords[person.name] = self._context.secrets[f"person {person.name}"]
+        # The person's own call, not the operator's: anybody who has the token may make it.
+        path = f"/api/users/invites/{made['invite_token']}/accept"
+        Api(self._api_url, Journal(self._context.clock.now), self._context.transport).change(
+            "POST", path, {"password": self._passwords[person.name]}, Scope.USER, person.name
+        )
+
+    def approve_user(self, person: Person) -> None:
+        for user in self.users():
+            if user.pending and user.is_person(person):
+                self._api.change("POST", f"/api/users/{user.id}/approve", None, Scope.USER, person.name)
+                return
+        raise ControlPlaneProblem("Nobody of that name waits for approval", where=person.name)
+
+    def add_provider(self, provider: str) -> None:
+        body = identity.provider_body(self._context, provider)
+        self._api.change("POST", "/api/identity-providers", body, Scope.LAB, provider)
+
+    def switch_provider(self, provider: str) -> None:
+        before = self._api.get("/api/identity-providers")
+        self.add_provider(provider)
+        for other in before:
+            self._api.change("DELETE", f"/api/identity-providers/{other['id']}", None, Scope.LAB, other["name"])
+
+    def allow_provider_group(self, group: str, target: str) -> None:
+        """Groups come along with whoever signs in once the account takes them over; none is there before that."""
+        self._set_account({"jwt_groups_enabled": True, "jwt_groups_claim_name": "groups"}, "groups of the provider")
+        if self._find("/api/groups", group) is None:
+            raise Refused("NetBird knows no such group", where=group, why="GET /api/groups lists nothing of that name")
+        self.allow(Rule(group, target))
 
     def publish_route(self, route: Route) -> None:
         """A second router of the same network stands by for the first."""
@@ -292,7 +392,7 @@ class NetBird:
                 self._policy("DELETE", f"/api/policies/{policy['id']}", None, "Default")
 
     def allow(self, rule: Rule) -> None:
-        source, target = self._named("/api/groups", rule.source), self._named("/api/groups", rule.target)
+        source, target = self._subject(rule.source), self._subject(rule.target)
         self._policy(
             "POST", "/api/policies", _admits(rule.name, source, {"destinations": [target]}, rule.ports), rule.name
         )
@@ -317,7 +417,8 @@ class NetBird:
         return client.path(self._context, source, self._address(target.name))
 
     def relayed_bytes(self) -> int:
-        url = f"http://{self._context.address(_RELAY)}:{_METRICS_PORT}/metrics"
+        service = self.parts.get("relay", self.api_service)
+        url = f"http://{self._context.address(service)}:{_METRICS_PORT}/metrics"
         return counter_sum(url, _RELAYED, self._context.transport)
 
     def events(self) -> tuple[str, ...]:
@@ -325,6 +426,23 @@ class NetBird:
         return tuple(
             f"{event['activity_code']} by {event['initiator_email'] or event['initiator_id']}" for event in found
         )
+
+    def _subject(self, name: str) -> str:
+        """The group of a user, or of a person by e-mail address: that is made, and given to the person's account."""
+        if "@" not in name or self._find("/api/groups", name) is not None:
+            return self._named("/api/groups", name)
+        found = [user for user in self._api.get("/api/users") if user["email"] == name]
+        if not found:
+            raise ControlPlaneProblem("NetBird lists no user with that e-mail address", where=name)
+        group = str(self._policy("POST", "/api/groups", {"name": name}, name)["id"])
+        for user in found:
+            body = {
+                "role": user["role"],
+                "auto_groups": [*user["auto_groups"], group],
+                "is_blocked": user["is_blocked"],
+            }
+            self._policy("PUT", f"/api/users/{user['id']}", body, name)
+        return group
 
     def _open(self, name: str, group: str, resource: Mapping[str, Any], ports: tuple[int, ...]) -> None:
         target = {"destinationResource": {"id": resource["id"], "type": resource["type"]}}
