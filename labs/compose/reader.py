@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 
 from labs.compose.interpolation import defaults, interpolated
-from labs.compose.schema import CONFIG_MODE, SECRET_MODE, AccessSpec, ComposeSpec, FileReference, ServiceSpec
+from labs.compose.schema import CONFIG_MODE, SECRET_MODE, AccessSpec, ComposeSpec, FileReference, FileSpec, ServiceSpec
 from labs.compose.unread import UNREAD
 from labs.model import (
     Access,
@@ -109,7 +109,7 @@ def access(folder: Path) -> Access:
         parts={str(part): name for part, name in said.parts.items()},
         names={**names, **{name: name for name in spec.services}},
         provider=said.provider,
-        provider_path=said.provider_path,
+        issuers=said.issuers or "",
         signs_in=said.signs_in,
         authority=(said.authority.service, said.authority.file) if said.authority else None,
     )
@@ -138,7 +138,7 @@ def count(folder: Path, variables: Mapping[str, str] | None = None) -> OperatorC
     """
     source = _source(folder)
     spec = _spec(source, variables or {}, required=_REQUIRED)
-    files = [_content(source, folder, "configs", name, config.file) for name, config in spec.configs.items()]
+    files = [_content(source, folder, "configs", name, config) for name, config in spec.configs.items()]
     services = spec.services.values()
     return OperatorCounts(
         images={name: service.image for name, service in spec.services.items()},
@@ -313,14 +313,16 @@ def _file(source: Source, spec: ComposeSpec, folder: Path, kind: str, reference:
     mode = SECRET_MODE if secret else CONFIG_MODE
     return File(
         path=str(base / (reference.target or reference.source)),
-        content=_content(source, folder, kind, reference.source, known.file),
+        content=_content(source, folder, kind, reference.source, known),
         mode=mode if reference.mode is None else reference.mode,
     )
 
 
-def _content(source: Source, folder: Path, kind: str, name: str, file: str) -> bytes:
-    """What the file of a config or secret holds. Raises FileProblem where the Compose file names it."""
-    path = (kind, name, "file")
+def _content(source: Source, folder: Path, kind: str, name: str, spec: FileSpec) -> bytes:
+    """What a config or secret holds. Raises FileProblem where the Compose file names its file."""
+    if spec.file is None:
+        return (spec.content or "").encode()
+    path, file = (kind, name, "file"), spec.file
     if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
         raise source.problem(f"{file} is not in the topology's folder", path, hint="put it beside compose.yaml")
     try:

@@ -271,9 +271,16 @@ class VolumeSpec(_Section):
 
 
 class FileSpec(_Section):
-    """`file` lies beside the Compose file."""
+    """`file` lies beside the Compose file; `content` is the text itself, with its variables filled in."""
 
-    file: Annotated[str, Field(min_length=1)]
+    file: Annotated[str, Field(min_length=1)] | None = None
+    content: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> FileSpec:
+        if (self.file is None) == (self.content is None):
+            raise ValueError("what it holds is in a file or in content")
+        return self
 
 
 class AuthoritySpec(_Model):
@@ -290,9 +297,15 @@ class AccessSpec(_Model):
     joins: Annotated[str, Field(pattern="^https?://")]
     parts: dict[Literal["control-plane", "signal", "relay"], str]
     provider: str | None = None
-    provider_path: Annotated[str, Field(alias="provider-path", pattern="^(/[a-z]+)?$")] = ""
+    issuers: Annotated[str, Field(pattern="^https?://")] | None = None
     signs_in: Annotated[Literal["product", "provider"], Field(alias="signs-in")] = "product"
     authority: AuthoritySpec | None = None
+
+    @model_validator(mode="after")
+    def _provided(self) -> AccessSpec:
+        if (self.provider is None) != (self.issuers is None):
+            raise ValueError("a provider has issuers: the URL that its realms are below")
+        return self
 
 
 class NeededSpec(_Model):

@@ -84,8 +84,12 @@ class Context:
         """The identity provider's administration. Raises ControlPlaneProblem where there is none."""
         if self.access.provider is None:
             raise ControlPlaneProblem("No identity provider runs in this topology")
-        url = f"http://{self.address(self.access.provider)}:{KEYCLOAK_PORT}{self.access.provider_path}"
+        url = f"http://{self.address(self.access.provider)}:{KEYCLOAK_PORT}"
         return Keycloak(url, self.secrets["KEYCLOAK_ADMIN_PASSWORD"], self.transport)
+
+    def issuer(self, provider: str) -> str:
+        """The URL that a provider, a realm, is known by to everybody."""
+        return f"{self.access.issuers}/realms/{provider}"
 
     def run(self, container_id: str, argv: Sequence[str], *, where: str) -> str:
         """Run a command that must succeed, and return what it printed. Raises ControlPlaneProblem."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import json
 import os
@@ -19,7 +20,7 @@ from labs.engine.fake import FakeEngine
 from labs.errors import FileProblem, ImageProblem, NoSpace, UsageError
 from labs.images import catalogue, ensure, image_facts, rebuild, recipe, status
 from labs.images.builder import Cache, build
-from labs.images.catalogue import Binary, Recipe, RecipeSpec
+from labs.images.catalogue import Artifact, Binary, Recipe, RecipeSpec
 from labs.images.events import ImageEvent
 from labs.images.rootfs import RootFs
 from labs.images.toolchain import HostToolchain
@@ -28,14 +29,18 @@ from labs.yamlsource import parse, validated
 QUIET: Callable[[ImageEvent], None] = lambda _: None  # noqa: E731
 
 
+RELEASE = {"app-1.0/bin/run": b"run", "app-1.0/built/plain": b"plain"}
+
+
 class FakeToolchain:
-    """Packages with one file each, and binaries that hold their package's name."""
+    """Packages with one file each, binaries that hold their package's name, one release, and one way to prepare it."""
 
     def __init__(self, fail: BaseException | None = None) -> None:
         self.fail = fail
         self.compiled: list[str] = []
+        self.prepared: list[str] = []
 
-    def check(self, binaries: Sequence[Binary], module_folder: Path | None) -> str:
+    def check(self, spec: RecipeSpec, module_folder: Path | None) -> str:
         return "go1.26.8" if module_folder else ""
 
     def compile(self, binary: Binary, module_folder: Path, target: Path, on_line: Callable[[str], None]) -> None:
@@ -56,6 +61,16 @@ class FakeToolchain:
             },
         }
         return "1.0", package(files[name])
+
+    def artifact(self, artifact: Artifact, folder: Path) -> Path:
+        (folder / "release.tar.gz").write_bytes(gzip.compress(package(RELEASE).read()))
+        return folder / "release.tar.gz"
+
+    def prepare(self, script: str, root: Path) -> None:
+        self.prepared.append(script)
+        (root / "opt/app/built/index").write_bytes(b"from " + str(root).encode())
+        (root / "opt/app/built/plain").unlink()
+        (root / "opt/app/stray").touch()
 
     def applets(self, busybox: Path) -> Sequence[str]:
         assert busybox.read_bytes() == b"box"
@@ -283,32 +298,28 @@ def host(tools: Path, **environment: str) -> HostToolchain:
 
 def test_no_debian_tools(tmp_path: Path, headscale: Recipe, module: Path) -> None:
     with pytest.raises(ImageProblem, match="Debian and Ubuntu only"):
-        host(tmp_path).check(headscale.spec.binaries, module)
+        host(tmp_path).check(headscale.spec, module)
 
 
 def test_no_go(tools: Path, headscale: Recipe, module: Path) -> None:
     with pytest.raises(ImageProblem, match="Go is not installed") as refused:
-        host(tools).check(headscale.spec.binaries, module)
+        host(tools).check(headscale.spec, module)
     assert "install Go 1.2" in refused.value.hint
 
 
 def test_an_old_go(tools: Path, headscale: Recipe, module: Path) -> None:
     executable(tools, "go", "echo go1.19.8")
     with pytest.raises(ImageProblem, match="or later is needed") as refused:
-        host(tools).check(headscale.spec.binaries, module)
+        host(tools).check(headscale.spec, module)
     assert refused.value.why == "go1.19.8 is installed"
 
 
-def test_no_compiler_and_no_leave_to_install_one(tools: Path, module: Path) -> None:
+def test_no_compiler_and_no_leave_to_install_one(tools: Path, headscale: Recipe, module: Path) -> None:
     executable(tools, "go", "echo go1.30.0")
-    needs_c = [replace_cgo(Binary(package="x", path="/x"))]
+    needs_c = headscale.spec.model_copy(update={"binaries": (Binary(package="x", path="/x", cgo=True),)})
     with pytest.raises(ImageProblem, match="C compiler") as refused:
         host(tools, MESH_LABS_ENGINE="never").check(needs_c, module)
     assert refused.value.hint == "apt-get install gcc libc6-dev"
-
-
-def replace_cgo(binary: Binary) -> Binary:
-    return binary.model_copy(update={"cgo": True})
 
 
 def test_a_compile_error_shows_gos_last_words(tools: Path, headscale: Recipe, module: Path, tmp_path: Path) -> None:
@@ -334,7 +345,7 @@ def test_a_package_that_is_not_to_be_had(tools: Path, tmp_path: Path) -> None:
 def test_the_notes_beside_an_archive_are_json(cache: Cache, headscale: Recipe) -> None:
     build(headscale, cache, FakeToolchain(), QUIET)
     notes = json.loads(cache.archive(headscale).with_suffix(".json").read_text())
-    assert set(notes) == {"go", "modules", "packages"}
+    assert set(notes) == {"go", "modules", "packages", "artifacts"}
 
 
 def test_a_recipe_is_a_value(headscale: Recipe) -> None:

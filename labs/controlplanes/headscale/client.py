@@ -16,15 +16,16 @@ _SOCKET = "/var/run/tailscale/tailscaled.sock"
 _HTTP_DERP = "TS_DEBUG_USE_DERP_HTTP"
 
 
-def container(peer: Peer, image: str) -> Container:
+def container(peer: Peer, image: str, *, plain_http: bool) -> Container:
+    # Where the lab's relay speaks plain HTTP, the stock client would insist on TLS.
+    relay = {_HTTP_DERP: "true"} if plain_http else {}
     return Container(
         name=peer.name,
         image=image,
         entrypoint=("tailscaled",),
         command=("--tun=tailscale0", "--statedir=/var/lib/tailscale", "--no-logs-no-support"),
         environment={
-            # The lab's relay speaks plain HTTP; the stock client would insist on TLS.
-            _HTTP_DERP: "true",
+            **relay,
             # The choice between iptables and nftables must not depend on the host.
             "TS_DEBUG_FIREWALL_MODE": "nftables",
         },

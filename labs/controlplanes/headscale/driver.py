@@ -30,7 +30,6 @@ from labs.controlplanes.base import (
 )
 from labs.controlplanes.headscale import client, identity, policy
 from labs.controlplanes.http import Api
-from labs.controlplanes.identity.keycloak import KEYCLOAK_PORT
 from labs.errors import ControlPlaneProblem, Refused
 from labs.journal import Scope
 from labs.model import Container, Peer, Person, Product, Ready, Settings
@@ -132,7 +131,7 @@ class Headscale:
             self._reconfigure(change, Scope.LAB, "settings")
 
     def peer_container(self, peer: Peer, image: str, settings: Settings) -> Container:  # noqa: ARG002 - the Protocol's
-        return client.container(peer, image)
+        return client.container(peer, image, plain_http=not self._context.access.joins.startswith("https:"))
 
     def wait_for_daemon(self, peer: Machine) -> None:
         client.wait_for_daemon(self._context, peer)
@@ -173,19 +172,20 @@ class Headscale:
         self._api.change("DELETE", f"/api/v1/user/{user.id}", None, Scope.USER, user.name)
 
     def add_provider(self, provider: str) -> None:
-        self._reconfigure(lambda document: identity.with_second(document, self._issuer(provider)), Scope.LAB, provider)
+        self._reconfigure(
+            lambda document: identity.with_second(document, self._context.issuer(provider)), Scope.LAB, provider
+        )
 
     def switch_provider(self, provider: str) -> None:
-        self._reconfigure(lambda document: identity.switched(document, self._issuer(provider)), Scope.LAB, provider)
+        self._reconfigure(
+            lambda document: identity.switched(document, self._context.issuer(provider)), Scope.LAB, provider
+        )
 
     def restrict_sign_in(self, allowed: SignInFilter) -> None:
         self._reconfigure(lambda document: identity.filtering(document, allowed), Scope.LAB, "sign-in filter")
 
     def allow_provider_group(self, group: str, target: str) -> None:
         self._change_policy(lambda document: policy.allowing_group(document, group, target))
-
-    def _issuer(self, realm: str) -> str:
-        return f"http://{self._context.access.provider}:{KEYCLOAK_PORT}/realms/{realm}"
 
     def publish_route(self, route: Route) -> None:
         self.advertise_routes(route.via, {*client.advertised(self._context, route.via), route.prefix})

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from labs.controlplanes.base import Context, ListedUser, Machine, command, interactive
 from labs.controlplanes.identity import Login
-from labs.controlplanes.identity.keycloak import CLIENT, FIRST_REALM, KEYCLOAK_PORT
+from labs.controlplanes.identity.keycloak import CLIENT, FIRST_REALM
 from labs.controlplanes.netbird import client
 from labs.errors import ControlPlaneProblem
 from labs.journal import Scope
@@ -48,7 +48,7 @@ def provider_body(context: Context, realm: str) -> dict[str, object]:
     return {
         "type": "oidc",
         "name": realm,
-        "issuer": f"http://{context.access.provider}:{KEYCLOAK_PORT}/realms/{realm}",
+        "issuer": context.issuer(realm),
         "client_id": CLIENT,
         "client_secret": context.keycloak().client_secret(),
     }
@@ -71,7 +71,7 @@ def owner_token(context: Context, owner: Person, password: str) -> str:
         "code_challenge_method": "S256",
     }
     browser = context.browser()
-    at = f"{context.joins}{context.access.provider_path}/realms/{FIRST_REALM}/protocol/openid-connect"
+    at = f"{context.issuer(FIRST_REALM)}/protocol/openid-connect"
     page = browser.sign_in(f"{at}/auth?{urlencode(asked)}", Login(owner.name, password))
     codes = parse_qs(urlsplit(page.url).query).get("code")
     if not codes:
