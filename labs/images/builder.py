@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from labs.errors import NoSpace
-from labs.images.catalogue import Recipe
+from labs.images.catalogue import Preparation, Recipe
 from labs.images.events import ImageEvent, OnImage
 from labs.images.rootfs import RootFs
 from labs.images.toolchain import Toolchain
+from labs.images.truststore import truststore
 
 _BUSYBOX = "usr/bin/busybox"
+_CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
+_JAVA_CERTIFICATES = "etc/ssl/certs/java/cacerts"
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
@@ -84,9 +87,31 @@ def build(recipe: Recipe, cache: Cache, toolchain: Toolchain, on_event: OnImage)
 
 def _assemble(recipe: Recipe, work: Path, toolchain: Toolchain, on_event: OnImage) -> dict[str, str]:
     """Everything into WORK/root.tar; returns the ingredients for the image's labels."""
-    folder = recipe.module_folder
-    go_version = toolchain.check(recipe.spec.binaries, folder)
-    root = RootFs(recipe.spec.keep, recipe.spec.omit)
+    spec = recipe.spec
+    go_version = toolchain.check(spec, recipe.module_folder)
+    root = RootFs(spec.keep, spec.omit)
+    packages = _add_packages(recipe, root, work, toolchain, on_event)
+    for artifact in spec.artifacts:
+        on_event(ImageEvent(recipe.name, "packing", artifact.coordinates))
+        with toolchain.artifact(artifact, work).open("rb") as archive:
+            root.add_artifact(archive, artifact.path, artifact.owner.numbers)
+    for number, binary in enumerate(spec.binaries):
+        target = work / f"binary-{number}"
+        _compile(recipe, number, target, toolchain, on_event)
+        root.add(binary.path, target, 0o755)
+    for folder in spec.folders:
+        root.folder(folder.path, folder.mode, folder.owner.numbers)
+    for file in spec.files:
+        root.add(file.path, file.content.encode(), file.mode)
+    if spec.prepare:
+        _prepare(recipe.name, spec.prepare, root, work.resolve() / "root", toolchain, on_event)
+    on_event(ImageEvent(recipe.name, "packing", "root file system"))
+    root.write(work / "root.tar")
+    artifacts = " ".join(f"{artifact.coordinates}=sha256:{artifact.sha256}" for artifact in spec.artifacts)
+    return {"go": go_version, "modules": _modules(recipe), "packages": packages, "artifacts": artifacts}
+
+
+def _add_packages(recipe: Recipe, root: RootFs, work: Path, toolchain: Toolchain, on_event: OnImage) -> str:
     packages = []
     for name in recipe.spec.packages:
         on_event(ImageEvent(recipe.name, "packing", name))
@@ -95,17 +120,18 @@ def _assemble(recipe: Recipe, work: Path, toolchain: Toolchain, on_event: OnImag
         packages.append(f"{name}={version}")
     if "busybox" in recipe.spec.packages:
         _link_applets(root, work, toolchain)
-    for number, binary in enumerate(recipe.spec.binaries):
-        target = work / f"binary-{number}"
-        _compile(recipe, number, target, toolchain, on_event)
-        root.add(binary.path, target, 0o755)
-    for wanted in recipe.spec.folders:
-        root.folder(wanted.path, wanted.mode, (wanted.owner.uid, wanted.owner.gid))
-    for file in recipe.spec.files:
-        root.add(file.path, file.content.encode(), file.mode)
-    on_event(ImageEvent(recipe.name, "packing", "root file system"))
-    root.write(work / "root.tar")
-    return {"go": go_version, "modules": _modules(recipe), "packages": " ".join(packages)}
+    if "ca-certificates-java" in recipe.spec.packages:
+        root.add(_JAVA_CERTIFICATES, truststore(root.content(_CERTIFICATES)), 0o644)
+    return " ".join(packages)
+
+
+def _prepare(
+    image: str, preparation: Preparation, root: RootFs, unpacked: Path, toolchain: Toolchain, on_event: OnImage
+) -> None:
+    on_event(ImageEvent(image, "preparing", preparation.changes))
+    root.unpack(unpacked)
+    toolchain.prepare(preparation.script, unpacked)
+    root.adopt(preparation.changes, unpacked)
 
 
 def _compile(recipe: Recipe, number: int, target: Path, toolchain: Toolchain, on_event: OnImage) -> None:

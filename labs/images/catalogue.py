@@ -34,6 +34,10 @@ class Owner(_Model):
     uid: int = 0
     gid: int = 0
 
+    @property
+    def numbers(self) -> tuple[int, int]:
+        return self.uid, self.gid
+
 
 class Binary(_Model):
     """A Go command: its package, where it goes in the image, and how it is built."""
@@ -58,6 +62,25 @@ class Folder(_Model):
     owner: Owner = Owner()
 
 
+class Artifact(_Model):
+    """An archive from Maven Central, unpacked at `path` without its one top folder."""
+
+    coordinates: Annotated[str, Field(pattern=r"^[\w.-]+:[\w.-]+:[\w.-]+:tar\.gz$")]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    path: Place
+    owner: Owner = Owner()
+
+
+class Preparation(_Model):
+    """A shell script that is run in the unpacked root file system, as whoever builds and not as in a container.
+
+    What it leaves in the folder `changes` replaces what was there; anything else it writes is lost.
+    """
+
+    script: str
+    changes: Place
+
+
 class RecipeSpec(_Model):
     """A recipe file. `configuration` holds Dockerfile instructions for the image's own settings.
 
@@ -74,8 +97,10 @@ class RecipeSpec(_Model):
     packages: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     omit: tuple[str, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
     folders: tuple[Folder, ...] = ()
     files: tuple[TextFile, ...] = ()
+    prepare: Preparation | None = None
     configuration: tuple[str, ...] = ()
     stand_in: Annotated[str, Field(alias="stand-in")] = ""
 

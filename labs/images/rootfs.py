@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -77,6 +79,45 @@ class RootFs:
         if bundle:
             self.add(_BUNDLE, b"".join(content for _, content in sorted(bundle)), 0o644)
 
+    def add_artifact(self, archive: BinaryIO, path: str, owner: tuple[int, int]) -> None:
+        """A released archive at `path`, without its one top folder; files and folders belong to `owner`."""
+        top = _merged(path)
+        with tarfile.open(fileobj=archive, mode="r|*") as release:
+            for member in release:
+                _, _, inside = member.name.removeprefix("./").partition("/")
+                if member.isfile() and inside:
+                    self._entries[f"{top}/{inside}"] = _Entry(
+                        member.mode & 0o755, _content(release, member), owner=owner
+                    )
+        for folder in _parents(name for name in self._entries if name.startswith(f"{top}/")):
+            if folder == top or folder.startswith(f"{top}/"):
+                self.folder(folder, 0o755, owner)
+
+    def unpack(self, target: Path) -> None:
+        """Everything as files in a folder, for a command that needs them there; links lead to the folder's own."""
+        for path, entry in sorted(self._entries.items()):
+            place = target / path
+            if entry.folder:
+                place.mkdir(parents=True, exist_ok=True)
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if entry.link is not None:
+                place.symlink_to(_inside(path, entry.link))
+                continue
+            place.write_bytes(self.content(path))
+            place.chmod(entry.mode)
+
+    def adopt(self, path: str, unpacked: Path) -> None:
+        """Take a folder back from where `unpack` put it; it keeps its owner."""
+        top = _merged(path)
+        owner = self._entries[top].owner
+        for name in [name for name in self._entries if name.startswith(f"{top}/")]:
+            del self._entries[name]
+        for file in sorted((unpacked / top).rglob("*")):
+            if file.is_file():
+                content = relocated(file.read_bytes(), unpacked)
+                self._entries[str(file.relative_to(unpacked))] = _Entry(0o644, content, owner=owner)
+
     def _wanted(self, path: str) -> bool:
         if any(fnmatchcase(path, pattern) for pattern in self._omit):
             return False
@@ -93,6 +134,26 @@ class RootFs:
         with tarfile.open(target, "w") as archive:
             for path, entry in sorted(entries.items()):
                 _add(archive, path, entry)
+
+
+def relocated(content: bytes, unpacked: Path) -> bytes:
+    """A file's content as if it had been made in the image: no path of this machine, and in a jar no times.
+
+    Class files say how long each text is, so the path becomes as many slashes, which lead to the same place.
+    """
+    here = str(unpacked).encode()
+    if not content.startswith(b"PK"):
+        return content.replace(here, b"/" * len(here))
+    jar = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(jar, "w", zipfile.ZIP_DEFLATED) as after:
+        for name in before.namelist():
+            after.writestr(zipfile.ZipInfo(name), relocated(before.read(name), unpacked), zipfile.ZIP_DEFLATED)
+    return jar.getvalue()
+
+
+def _inside(path: str, link: str) -> str:
+    """A link's target from where the link is, so that it works wherever the root is."""
+    return os.path.relpath(link.lstrip("/"), Path(path).parent) if link.startswith("/") else link
 
 
 def _add(archive: tarfile.TarFile, path: str, entry: _Entry) -> None:

@@ -1,7 +1,8 @@
-"""What a build needs of the host: Go, a C compiler for cgo, and Debian's package tools."""
+"""What a build needs of the host: Go, a C compiler for cgo, Maven, and Debian's package tools."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -12,21 +13,28 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from labs.errors import ImageProblem, NoSpace
-from labs.images.catalogue import Binary
+from labs.images.catalogue import Artifact, Binary, RecipeSpec
 
 _LAST_LINES = 12
+_MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
 
 
 class Toolchain(Protocol):
     """The host's tools. All raise ImageProblem saying what to install, NoSpace when the disk is full."""
 
-    def check(self, binaries: Sequence[Binary], module_folder: Path | None) -> str:
+    def check(self, spec: RecipeSpec, module_folder: Path | None) -> str:
         """Make sure everything is there before anything is built; the Go version, or '' when nothing is compiled."""
 
     def compile(self, binary: Binary, module_folder: Path, target: Path, on_line: Callable[[str], None]) -> None: ...
 
     def package(self, name: str, folder: Path) -> tuple[str, BinaryIO]:
         """A Debian package's version and the tar of its files; `folder` is for its download."""
+
+    def artifact(self, artifact: Artifact, folder: Path) -> Path:
+        """An archive from Maven Central in `folder`, which is what the recipe says it is."""
+
+    def prepare(self, script: str, root: Path) -> None:
+        """Run a recipe's own shell script in its unpacked root file system."""
 
     def applets(self, busybox: Path) -> Sequence[str]:
         """The names a busybox answers to."""
@@ -38,7 +46,7 @@ class HostToolchain:
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._environment = dict(os.environ if environment is None else environment)
 
-    def check(self, binaries: Sequence[Binary], module_folder: Path | None) -> str:
+    def check(self, spec: RecipeSpec, module_folder: Path | None) -> str:
         for tool in ("apt-get", "dpkg-deb"):
             if not self._which(tool):
                 raise ImageProblem(
@@ -46,10 +54,12 @@ class HostToolchain:
                     why=f"{tool} is not there",
                     hint="build them on such a machine, or use an engine that has them",
                 )
+        if spec.artifacts and not self._which("mvn"):
+            self._install("Maven", "maven")
         if module_folder is None:
             return ""
-        if any(binary.cgo for binary in binaries) and not self._which("gcc"):
-            self._install_compiler()
+        if any(binary.cgo for binary in spec.binaries) and not self._which("gcc"):
+            self._install("A C compiler", "gcc", "libc6-dev")
         return self._go_version(module_folder)
 
     def compile(self, binary: Binary, module_folder: Path, target: Path, on_line: Callable[[str], None]) -> None:
@@ -87,6 +97,28 @@ class HostToolchain:
         version = _text(self._run(["dpkg-deb", "--field", str(found[0]), "Version"], folder)).strip()
         return version, io.BytesIO(self._run(["dpkg-deb", "--fsys-tarfile", str(found[0])], folder).stdout)
 
+    def artifact(self, artifact: Artifact, folder: Path) -> Path:
+        _, name, version, kind = artifact.coordinates.split(":")
+        target = folder / f"{name}-{version}.{kind}"
+        argv = ["mvn", "-q", "-B", _MAVEN_COPY, f"-Dartifact={artifact.coordinates}", f"-DoutputDirectory={folder}"]
+        result = self._run(argv, folder)
+        if result.returncode != 0 or not target.is_file():
+            raise _failure(f"{artifact.coordinates} could not be downloaded", _text(result).splitlines())
+        with target.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != artifact.sha256:
+            raise ImageProblem(
+                f"{artifact.coordinates} is not what the recipe says",
+                why=f"its sha256 is {found}, not {artifact.sha256}",
+                hint="remove it from Maven's local repository (~/.m2) and try again",
+            )
+        return target
+
+    def prepare(self, script: str, root: Path) -> None:
+        result = self._run(["sh", "-eu", "-c", script], root)
+        if result.returncode != 0:
+            raise _failure("The recipe's own preparation failed", _text(result).splitlines())
+
     def applets(self, busybox: Path) -> Sequence[str]:
         return _text(self._run([str(busybox), "--list"], busybox.parent)).split()
 
@@ -102,17 +134,17 @@ class HostToolchain:
             )
         return found
 
-    def _install_compiler(self) -> None:
-        """Debian's compiler, on the same terms as the private engine: as root, and unless it is refused."""
+    def _install(self, what: str, *packages: str) -> None:
+        """Debian's packages, on the same terms as the private engine: as root, and unless it is refused."""
         if os.geteuid() != 0 or self._environment.get("MESH_LABS_ENGINE") == "never":
-            raise ImageProblem("A C compiler is needed", hint="apt-get install gcc libc6-dev")
-        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "gcc", "libc6-dev"]
+            raise ImageProblem(f"{what} is needed", hint=f"apt-get install {' '.join(packages)}")
+        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
         result = self._run(install, Path("/"))
         if result.returncode != 0:
             self._run(["apt-get", "update", "-qq"], Path("/"))
             result = self._run(install, Path("/"))
         if result.returncode != 0:
-            raise _failure("gcc could not be installed", _text(result).splitlines())
+            raise _failure(f"{packages[0]} could not be installed", _text(result).splitlines())
 
     def _which(self, tool: str) -> str | None:
         return shutil.which(tool, path=self._environment.get("PATH", ""))
