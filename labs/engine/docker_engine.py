@@ -216,8 +216,8 @@ class DockerEngine:
             try:
                 with stream.opened(self._api, run, tty=False) as connection:
                     if stdin:
-                        connection.sendall(stdin)
-                        connection.shutdown(socket.SHUT_WR)
+                        connection.socket.sendall(stdin)
+                        connection.socket.shutdown(socket.SHUT_WR)
                     stdout, stderr = stream.read_all(connection)
             except APIError as error:
                 # Some engines answer the start with the runtime's refusal, others with its exit code.

@@ -9,21 +9,46 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
 from typing import Any
 
 STDERR = 2
 _HEADER_BYTES = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An exec's connection; `ahead` is what had come before anybody read from `socket`."""
+
+    socket: socket.socket
+    ahead: bytes
+
+
 @contextmanager
-def opened(api: Any, exec_id: str, *, tty: bool) -> Iterator[socket.socket]:
+def opened(api: Any, exec_id: str, *, tty: bool) -> Iterator[Connection]:
     """Start an exec and yield its connection; closed at the end, which the SDK leaves to the garbage collector."""
     wrapped = api.exec_start(exec_id, tty=tty, socket=True)
+    response = wrapped._response  # noqa: SLF001 - the SDK's only handle on the connection
     try:
-        yield getattr(wrapped, "_sock", wrapped)
+        connection = getattr(wrapped, "_sock", wrapped)
+        yield Connection(connection, read_ahead(response.raw._fp.fp, connection))  # noqa: SLF001 - as above
     finally:
-        wrapped._response.close()  # noqa: SLF001 - the SDK's only handle on the connection
+        response.close()
         wrapped.close()
+
+
+def read_ahead(reader: BufferedReader, connection: socket.socket) -> bytes:
+    """What a reader of HTTP headers took off the connection beyond them.
+
+    The SDK hands out the bare socket. When the engine is faster than this process (a short command, a busy machine),
+    the command's output arrives together with the headers, lies in the reader's buffer, and would be lost.
+    """
+    connection.setblocking(False)
+    try:
+        return reader.read1(len(reader.peek()))
+    finally:
+        connection.setblocking(True)
 
 
 def split(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
@@ -38,12 +63,13 @@ def split(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
     return frames, data
 
 
-def read_all(stream: socket.socket) -> tuple[bytes, bytes]:
+def read_all(connection: Connection) -> tuple[bytes, bytes]:
     """Everything a command without a tty printed, as (stdout, stderr)."""
-    stream.settimeout(None)
     stdout, stderr, rest = bytearray(), bytearray(), b""
-    while chunk := stream.recv(65536):
+    chunk = connection.ahead
+    while chunk := chunk or connection.socket.recv(65536):
         frames, rest = split(rest + chunk)
         for number, payload in frames:
             (stderr if number == STDERR else stdout).extend(payload)
+        chunk = b""
     return bytes(stdout), bytes(stderr)

@@ -31,10 +31,10 @@ def run_on_terminal(api: Any, container_id: str, argv: Sequence[str]) -> int:
     return code
 
 
-def _join(connection: socket.socket, *, multiplexed: bool) -> None:
+def _join(opened: stream.Connection, *, multiplexed: bool) -> None:
     stdin = sys.stdin.fileno()
-    connection.settimeout(None)
-    pending = b""
+    connection = opened.socket
+    pending = _write(opened.ahead, multiplexed=multiplexed)
     with selectors.DefaultSelector() as selector:
         selector.register(connection, selectors.EVENT_READ)
         # epoll refuses regular files; a file is always readable, so it is sent at once.

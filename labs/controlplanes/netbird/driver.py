@@ -25,6 +25,7 @@ from labs.controlplanes.base import (
 )
 from labs.controlplanes.http import Api, counter_sum
 from labs.controlplanes.identity import Login
+from labs.controlplanes.identity.keycloak import FIRST_REALM
 from labs.controlplanes.netbird import client, identity
 from labs.errors import ControlPlaneProblem, Refused
 from labs.journal import Journal, Scope
@@ -82,7 +83,12 @@ class NetBird:
         return self._context.access.signs_in == "product"
 
     def bootstrap(self) -> Mapping[str, str]:
-        return self._set_up() if self._keeps_people else self._sign_in_owner()
+        if not self._keeps_people:
+            return self._sign_in_owner()
+        credentials = self._set_up()
+        if self._context.access.provider is not None:
+            self.add_provider(FIRST_REALM)
+        return credentials
 
     def _sign_in_owner(self) -> Mapping[str, str]:
         """The first person who signs in owns the account; an access token makes the rest scriptable."""
