@@ -131,7 +131,8 @@ class Access:
     `api` is the service with the administrator's API and `api_port` where that answers; `joins` the URL that peers
     are given, in which {SERVICE} stands for that service's address; `parts` the service behind each part of the
     product; `names` the service behind each name on the network. `provider` is the identity provider's service, and
-    `issuers` the URL that its realms are below; `signs_in` says who holds the people: the product, or only the provider.
+    `issuers` the URL that its realms are below; `signs_in` says who holds the people: the product itself, or the
+    provider alone.
     `authority` is the service and its file with the certificate that peers have to trust.
     """
 

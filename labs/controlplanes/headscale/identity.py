@@ -54,7 +54,9 @@ def with_second(document: dict[str, Any], issuer: str) -> None:
 
 
 def switched(document: dict[str, Any], issuer: str) -> None:
-    document["oidc"]["issuer"] = issuer
+    """One provider, whatever was tried before."""
+    before = document["oidc"]
+    document["oidc"] = {**(before[0] if isinstance(before, list) else before), "issuer": issuer}
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:

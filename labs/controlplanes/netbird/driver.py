@@ -83,38 +83,47 @@ class NetBird:
         return self._context.access.signs_in == "product"
 
     def bootstrap(self) -> Mapping[str, str]:
-        if not self._keeps_people:
-            return self._sign_in_owner()
-        credentials = self._set_up()
-        if self._context.access.provider is not None:
+        email, password = f"owner@{_MAIL_DOMAIN}", f"{secrets.token_urlsafe(18)}aA1!"
+        if self._context.access.provider is None:
+            token = self._set_up(email, password, create_pat=True)
+        else:
+            token = self._first_sign_in(email, password)
+        credentials = {"access-token": token, "owner-email": email, "owner-password": password}
+        self.resume(credentials)
+        if self._context.access.provider is not None and self._keeps_people:
             self.add_provider(FIRST_REALM)
         return credentials
 
-    def _sign_in_owner(self) -> Mapping[str, str]:
-        """The first person who signs in owns the account; an access token makes the rest scriptable."""
-        password = f"{secrets.token_urlsafe(18)}aA1!"
-        owner = Person("owner", "Olga Owner", f"owner@{_MAIL_DOMAIN}")
-        self._api.authorize(f"Bearer {identity.owner_token(self._context, owner, password)}")
+    def _first_sign_in(self, email: str, password: str) -> str:
+        """The first person who signs in owns the account; an access token makes the rest scriptable.
+
+        Where a provider's people are to come, the account has to be made by a sign-in: one that the set-up made has no
+        domain, and then everybody who comes from a provider gets an account of their own (0.77.1).
+        """
+        if self._keeps_people:
+            self._set_up(email, password, create_pat=False)
+            door, login = identity.own_door(self._context), Login(email, password)
+        else:
+            owner = Person("owner", "Olga Owner", email)
+            self._context.keycloak().add_person(FIRST_REALM, owner, password)
+            door, login = identity.provider_door(self._context), Login(owner.name, password)
+        self._api.authorize(f"Bearer {identity.access_token(self._context, door, login)}")
         own = self._api.get("/api/users/current")["id"]
         asked = {"name": "lab", "expires_in": 7}
-        token = self._api.change("POST", f"/api/users/{own}/tokens", asked, Scope.LAB, "owner")["plain_token"]
-        credentials = {"access-token": str(token), "owner-email": owner.email, "owner-password": password}
-        self.resume(credentials)
-        return credentials
+        return str(self._api.change("POST", f"/api/users/{own}/tokens", asked, Scope.LAB, "owner")["plain_token"])
 
-    def _set_up(self) -> Mapping[str, str]:
-        email, password = f"owner@{_MAIL_DOMAIN}", f"{secrets.token_urlsafe(18)}aA1!"
-        owner = {"email": email, "name": "Owner", "password": password, "create_pat": True, "pat_expire_in": 7}
+    def _set_up(self, email: str, password: str, *, create_pat: bool) -> str:
+        """The server's own first step, open until somebody has taken it; the access token, where one is asked for."""
+        owner: dict[str, object] = {"email": email, "name": "Owner", "password": password}
+        owner |= {"create_pat": True, "pat_expire_in": 7} if create_pat else {}
         token = self._api.change("POST", "/api/setup", owner, Scope.LAB, "owner").get("personal_access_token")
-        if not token:
+        if create_pat and not token:
             raise ControlPlaneProblem(
                 "NetBird's setup returned no access token",
                 where=self.api_service,
                 hint="the management service needs NB_SETUP_PAT_ENABLED=true and version 0.70.5 or later",
             )
-        credentials = {"access-token": str(token), "owner-email": email, "owner-password": password}
-        self.resume(credentials)
-        return credentials
+        return str(token or "")
 
     def resume(self, credentials: Mapping[str, str]) -> None:
         self._api.authorize(f"Token {credentials['access-token']}")

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -18,7 +19,7 @@ from labs.controlplanes.identity.keycloak import CLIENT, FIRST_REALM
 from labs.controlplanes.netbird import client
 from labs.errors import ControlPlaneProblem
 from labs.journal import Scope
-from labs.model import Peer, Person
+from labs.model import Peer
 
 LOCAL_CONNECTOR = "Email"  # what its sign-in page calls the users of its own
 _WAITS_AT = "http://localhost:53000/"
@@ -54,16 +55,35 @@ def provider_body(context: Context, realm: str) -> dict[str, object]:
     }
 
 
-def owner_token(context: Context, owner: Person, password: str) -> str:
-    """Where only the provider knows people: the first one who signs in owns the account. An access token of theirs.
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where people get their tokens: the two endpoints, and the client that asks."""
+
+    authorize: str
+    token: str
+    client: str
+
+
+def own_door(context: Context) -> Door:
+    """NetBird's embedded provider, by the client that its command line is."""
+    at = f"{context.joins}/oauth2"
+    return Door(f"{at}/auth/local", f"{at}/token", "netbird-cli")
+
+
+def provider_door(context: Context) -> Door:
+    at = f"{context.issuer(FIRST_REALM)}/protocol/openid-connect"
+    return Door(f"{at}/auth", f"{at}/token", CLIENT)
+
+
+def access_token(context: Context, door: Door, login: Login) -> str:
+    """Sign in and get an access token. Raises LoginRefused, and ControlPlaneProblem when there is no code.
 
     Authorization code with PKCE (RFC 7636), as the dashboard does it.
     """
-    context.keycloak().add_person(FIRST_REALM, owner, password)
     verifier = secrets.token_urlsafe(48)
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
     asked = {
-        "client_id": CLIENT,
+        "client_id": door.client,
         "redirect_uri": _WAITS_AT,
         "response_type": "code",
         "scope": "openid profile email",
@@ -71,16 +91,15 @@ def owner_token(context: Context, owner: Person, password: str) -> str:
         "code_challenge_method": "S256",
     }
     browser = context.browser()
-    at = f"{context.issuer(FIRST_REALM)}/protocol/openid-connect"
-    page = browser.sign_in(f"{at}/auth?{urlencode(asked)}", Login(owner.name, password))
+    page = browser.sign_in(f"{door.authorize}?{urlencode(asked)}", login)
     codes = parse_qs(urlsplit(page.url).query).get("code")
     if not codes:
-        raise ControlPlaneProblem("The owner's sign-in ended without a code", where=page.url, why=page.text[:400])
+        raise ControlPlaneProblem("A sign-in ended without a code", where=page.url, why=page.text[:400])
     form = {
         "grant_type": "authorization_code",
-        "client_id": CLIENT,
+        "client_id": door.client,
         "code": codes[0],
         "redirect_uri": _WAITS_AT,
         "code_verifier": verifier,
     }
-    return str(browser.post(f"{at}/token", form)["access_token"])
+    return str(browser.post(door.token, form)["access_token"])
