@@ -366,6 +366,9 @@ class Identity(Protocol):
 
     def remove_user(self, user: ListedUser) -> None: ...
 
+    def remove_user_with_peers(self, user: ListedUser) -> None:
+        """The user and all of its peers, with whatever the product needs for that."""
+
     def add_provider(self, provider: str) -> None:
         """From now on people sign in at this provider too. Raises Refused, with all as it was before."""
 

@@ -55,6 +55,8 @@ class Asker:
     success_s: dict[Asked, float] = field(default_factory=dict)
     held_s: dict[Asked, float] = field(default_factory=dict)
     addresses: dict[str, IPv4Address] = field(default_factory=dict)
+    identities: dict[str, frozenset[str]] = field(default_factory=dict)
+    ever: dict[str, frozenset[str]] = field(default_factory=dict)
     recovering: bool = False
     held_total_s: float = 0.0
 
@@ -132,7 +134,7 @@ class Asker:
             if not found:
                 return "not listed"
             # A machine may be listed once for each of its owners; the one that is asked about counts.
-            owners = {user.id for user in self.listed_users(expect.owner)} if expect.owner else set[str]()
+            owners = self.current_ids(expect.owner) if expect.owner else frozenset[str]()
             peer = next((peer for peer in found if peer.owner in owners), found[0])
             return _said_of(
                 peer.online if expect.online is not None else None,
@@ -208,9 +210,18 @@ class Asker:
             return tuple(user for user in users if user.is_person(person))
         return tuple(user for user in users if user.name == name)
 
-    def note_address(self, peer: str) -> None:
-        """What a peer's address was when it first joined."""
+    def note_sign_in(self, peer: str, person: str) -> None:
+        """What a peer's address was when somebody first signed in there, and who the person has been since."""
         self.addresses.setdefault(peer, self.address(peer))
+        known = self.identities.get(person, frozenset())
+        ids = frozenset(user.id for user in self.listed_users(person))
+        # A sign-in that brings a new user makes the person that one; another leaves it as it was.
+        self.identities[person] = (ids - self.ever.get(person, frozenset())) or known
+        self.ever[person] = ids | self.ever.get(person, frozenset())
+
+    def current_ids(self, name: str) -> frozenset[str]:
+        """The ids of the users that a name means now: a person's newest, or a user of the product's own."""
+        return self.identities.get(name) or frozenset(user.id for user in self.listed_users(name))
 
     def address(self, name: str, source: str | None = None) -> IPv4Address:
         """A peer's overlay address; a host's where it stands, on the network it shares with `source` if there is one.

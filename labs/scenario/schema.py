@@ -169,6 +169,7 @@ class Step(Model):
     invite_user: verbs.InviteUser | None = None
     approve_user: verbs.ApproveUser | None = None
     remove_user: verbs.RemoveUser | None = None
+    remove_former_self: verbs.RemoveFormerSelf | None = None
     change_person: verbs.ChangePerson | None = None
     add_provider: verbs.AddProvider | None = None
     switch_provider: verbs.SwitchProvider | None = None

@@ -253,7 +253,7 @@ class Actor:
         if action.refused:
             seen = f"{person.name} signed in at {peer.name}; that was to be refused"
             raise StepFailed(Diagnosis(layer=Layer.IDENTITY, seen=seen))
-        self.asker.note_address(peer.name)
+        self.asker.note_sign_in(peer.name, person.name)
         return ()
 
     @do.register
@@ -282,6 +282,14 @@ class Actor:
         for user in found:
             self.lab.control_plane.remove_user(user)
         return ()
+
+    @do.register
+    def _(self, action: verbs.RemoveFormerSelf) -> Evidence:
+        now = self.asker.current_ids(action.person)
+        former = [user for user in self.asker.listed_users(action.person) if user.id not in now]
+        for user in former:
+            self.lab.control_plane.remove_user_with_peers(user)
+        return (f"{len(former)} users of {action.person}'s from before, and their peers, are gone",)
 
     @do.register
     def _(self, action: verbs.ChangePerson) -> Evidence:

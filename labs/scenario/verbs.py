@@ -385,6 +385,13 @@ class RemoveUser(Verb):
     user: AnOwner
 
 
+class RemoveFormerSelf(Verb):
+    """What the control plane still has of a person from before their last sign-in is deleted, with its peers."""
+
+    ability = Ability.PROVIDER
+    person: APerson
+
+
 class ChangePerson(Verb):
     """What the identity provider says of a person changes there: no operator's action."""
 

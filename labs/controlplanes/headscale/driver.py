@@ -171,6 +171,13 @@ class Headscale:
     def remove_user(self, user: ListedUser) -> None:
         self._api.change("DELETE", f"/api/v1/user/{user.id}", None, Scope.USER, user.name)
 
+    def remove_user_with_peers(self, user: ListedUser) -> None:
+        """A user who has nodes is not deleted, so they go first."""
+        for node in self._api.get("/api/v1/node")["nodes"]:
+            if node["user"]["id"] == user.id:
+                self._api.change("DELETE", f"/api/v1/node/{node['id']}", None, Scope.PEER, node["givenName"])
+        self.remove_user(user)
+
     def add_provider(self, provider: str) -> None:
         self._reconfigure(
             lambda document: identity.with_second(document, self._context.issuer(provider)), Scope.LAB, provider

@@ -87,7 +87,9 @@ class Browser:
     transport: httpx.BaseTransport | None = None
 
     def __post_init__(self) -> None:
-        inner = self.transport or httpx.HTTPTransport(verify=_trusting(self.trusts))
+        # No connection is kept: a browser is a value that nobody closes.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        inner = self.transport or httpx.HTTPTransport(verify=_trusting(self.trusts), limits=limits)
         self._client = httpx.Client(
             transport=LabNames(inner, self.addresses), timeout=_TIMEOUT_S, trust_env=False, follow_redirects=False
         )

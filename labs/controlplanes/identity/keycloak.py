@@ -28,7 +28,12 @@ class Keycloak:
         # Plain HTTP on the lab's own network, so there is no certificate to verify; see labs.controlplanes.http.
         verify = not base_url.startswith("http:")
         self._client = httpx.Client(
-            base_url=base_url, transport=transport, timeout=_TIMEOUT_S, trust_env=False, verify=verify
+            base_url=base_url,
+            transport=transport,
+            timeout=_TIMEOUT_S,
+            trust_env=False,
+            verify=verify,
+            limits=httpx.Limits(max_keepalive_connections=0),
         )
         self._password = password
 

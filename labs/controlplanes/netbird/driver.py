@@ -221,6 +221,10 @@ class NetBird:
         self._api.change("PUT", path, {"name": name, **{key: known[key] for key in kept}}, Scope.PEER, peer)
 
     def sign_in(self, peer: Peer, machine: Machine, person: Person, provider: str, timeout_s: float) -> None:
+        if client.registered(self._context, machine):
+            # A client keeps its registration until that ends at the server, and only administrators may end it there.
+            self.remove_peer(peer.name)
+            command(self._context, machine, client.RECONNECT[0], Scope.PEER)
         secret = f"person {person.name}"
         password = self._passwords.get(person.name) or self._context.secrets.get(secret, "")
         at = provider if person.at else identity.LOCAL_CONNECTOR
@@ -232,6 +236,10 @@ class NetBird:
 
     def remove_user(self, user: ListedUser) -> None:
         self._api.change("DELETE", f"/api/users/{user.id}", None, Scope.USER, user.name)
+
+    def remove_user_with_peers(self, user: ListedUser) -> None:
+        """A user's peers go with the user."""
+        self.remove_user(user)
 
     def add_local_user(self, person: Person) -> None:
         """The server chooses the password and shows it once."""

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from labs.controlplanes.base import Context, ListedUser, Machine, command, interactive
+from labs.controlplanes.base import Context, ListedUser, Machine, interactive
 from labs.controlplanes.identity import Login
 from labs.controlplanes.identity.keycloak import CLIENT, FIRST_REALM
 from labs.controlplanes.netbird import client
 from labs.errors import ControlPlaneProblem
-from labs.journal import Scope
 from labs.model import Peer
 
 LOCAL_CONNECTOR = "Email"  # what its sign-in page calls the users of its own
@@ -26,9 +25,7 @@ _WAITS_AT = "http://localhost:53000/"
 
 
 def sign_in(context: Context, peer: Peer, machine: Machine, login: Login, timeout_s: float) -> None:
-    """The client shows a URL of the device flow; one that is registered already has to leave first."""
-    if client.registered(context, machine):
-        command(context, machine, ["netbird", "deregister"], Scope.PEER)
+    """The client shows a URL of the device flow."""
     argv = client.sign_in(context.joins, peer.name, timeout_s)
     interactive(context, machine, argv, lambda url: context.browser().sign_in(url, login), timeout_s)
 
