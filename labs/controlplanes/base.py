@@ -473,7 +473,8 @@ _INTERACTIVE = (
     'mkdir -p "${0%/*}"; : >"$0"; { "$@" & echo $! >"$0.pid"; wait $!; echo "ended with $?"; } >"$0" 2>&1 </dev/null &'
 )
 _LOG = "/run/mesh-labs/sign-in.log"
-_URL = re.compile(r"https?://\S+")
+# Of what clients print, the URL where somebody signs in: Headscale's registration, or a device flow's page (RFC 8628).
+_URL = re.compile(r"https?://\S+(?:/register/|/device\?)\S+")
 _ENDED = re.compile(r"^ended with (\d+)$", re.MULTILINE)
 
 

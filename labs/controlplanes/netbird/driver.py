@@ -451,21 +451,19 @@ class NetBird:
         )
 
     def _subject(self, name: str) -> str:
-        """The group of a user, or of a person by e-mail address: that is made, and given to the person's account."""
-        if "@" not in name or self._find("/api/groups", name) is not None:
+        """The group of a user, or of a person by e-mail address: that is made, and given to all of the person's users."""
+        if "@" not in name:
             return self._named("/api/groups", name)
-        found = [user for user in self._api.get("/api/users") if user["email"] == name]
-        if not found:
+        users = [user for user in self._api.get("/api/users") if user["email"] == name]
+        if not users:
             raise ControlPlaneProblem("NetBird lists no user with that e-mail address", where=name)
-        group = str(self._policy("POST", "/api/groups", {"name": name}, name)["id"])
-        for user in found:
-            body = {
-                "role": user["role"],
-                "auto_groups": [*user["auto_groups"], group],
-                "is_blocked": user["is_blocked"],
-            }
-            self._policy("PUT", f"/api/users/{user['id']}", body, name)
-        return group
+        known = self._find("/api/groups", name) or self._policy("POST", "/api/groups", {"name": name}, name)
+        for user in users:
+            groups = dict.fromkeys([*user["auto_groups"], known["id"]])
+            if len(groups) > len(user["auto_groups"]):
+                body = {"role": user["role"], "auto_groups": list(groups), "is_blocked": user["is_blocked"]}
+                self._policy("PUT", f"/api/users/{user['id']}", body, name)
+        return str(known["id"])
 
     def _open(self, name: str, group: str, resource: Mapping[str, Any], ports: tuple[int, ...]) -> None:
         target = {"destinationResource": {"id": resource["id"], "type": resource["type"]}}
