@@ -24,7 +24,7 @@ Failure = tuple[int, Layer] | tuple[int, Layer, Layer]
 class Mutation(BaseModel):
     """Leave out step `skip`, or say step `change` with the arguments `to`.
 
-    It `fails` at a step, or it passes and a question is answered otherwise: `answers`.
+    It `fails` at a step, or it passes and a question is answered otherwise: `answers`. `on` is the one product it is for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,6 +34,7 @@ class Mutation(BaseModel):
     to: Annotated[dict[str, object], Field(default_factory=dict)]
     fails: Failure | dict[Product, Failure] | None = None
     answers: Annotated[dict[str, bool], Field(default_factory=dict)]
+    on: Product | None = None
     smoke: bool = False
 
     @model_validator(mode="after")
@@ -76,7 +77,7 @@ def cases(file: Path) -> Iterator[Case]:
         original = read(path)
         for mutation in mutations:
             scenario = original if mutation.change is None else Scenario(name, _changed(path, mutation))
-            for product in Product:
+            for product in (mutation.on,) if mutation.on else Product:
                 fails = mutation.fails.get(product) if isinstance(mutation.fails, Mapping) else mutation.fails
                 if (fails or mutation.answers) and not original.not_applicable(original.topology(product)):
                     yield Case(scenario, product, mutation, fails)

@@ -15,18 +15,13 @@ from labs.model import Peer, Person, Settings
 
 
 def sign_in(context: Context, peer: Peer, machine: Machine, person: Person, timeout_s: float) -> None:
-    """The client shows a URL of the server, which leads to the provider and back to a page that asks for consent."""
+    """The client shows a URL of the server, which leads to the provider and back to a page that asks for consent.
+
+    Without a provider its page tells what an administrator has to type, and asks the person nothing.
+    """
     login = Login(person.name, context.secrets.get(f"person {person.name}", ""))
     argv = client.sign_in(context, machine, context.joins, peer.name, timeout_s)
-    interactive(context, machine, argv, lambda url: _visit(context, url, login), timeout_s)
-
-
-def _visit(context: Context, url: str, login: Login) -> None:
-    browser = context.browser()
-    page = browser.sign_in(url, login)
-    # Without a provider the page tells what an administrator has to type, and asks the person nothing.
-    if "headscale auth register" in page.text or "headscale nodes register" in page.text:
-        raise browser.refused(login, page)
+    interactive(context, machine, argv, lambda url: context.browser().sign_in(url, login), timeout_s)
 
 
 def listed_user(user: Mapping[str, Any]) -> ListedUser:

@@ -22,6 +22,7 @@ from labs.errors import ControlPlaneProblem, Refused
 _TIMEOUT_S = 30.0
 _MOST_PAGES = 12
 _HERE = ("localhost", "127.0.0.1")
+_WAITING = tuple(f"http://{host}" for host in _HERE)
 _NAMES, _PASSWORDS = ("username", "login", "email"), ("password",)
 _DISAGREE = ("cancel", "deny", "reject", "decline", "no")
 
@@ -107,8 +108,11 @@ class Browser:
                 page = self._submit(page, login)
             elif (link := page.link_to(login.provider)) is not None:
                 page = self._get(link)
-            else:
+            elif asked or page.url.startswith(_WAITING):
                 return page
+            else:
+                # A browser that nobody has used yet is always asked: whoever is not has met no sign-in at all.
+                raise LoginRefused(f"{login.name} was not asked to sign in", where=page.url, why=page.text[:400])
         raise ControlPlaneProblem(f"{login.name} was led through {_MOST_PAGES} pages", where=page.url, why=page.text)
 
     def post(self, url: str, form: Mapping[str, str]) -> Mapping[str, Any]:
@@ -119,11 +123,6 @@ class Browser:
             raise ControlPlaneProblem("A form was not accepted", where=url, why=str(error)) from error
         found: Mapping[str, Any] = response.json()
         return found
-
-    @staticmethod
-    def refused(login: Login, page: Page) -> LoginRefused:
-        """The error for a page that lets nobody in."""
-        return LoginRefused(f"{login.name} could not sign in", where=page.url, why=page.text[:400])
 
     def _get(self, url: str) -> Page:
         return self._follow(self._client.build_request("GET", url))

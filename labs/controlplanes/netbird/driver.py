@@ -451,7 +451,7 @@ class NetBird:
         )
 
     def _subject(self, name: str) -> str:
-        """The group of a user, or of a person by e-mail address: that is made, and given to all of the person's users."""
+        """The group of a user, or of a person by e-mail address: made, and given to all users of that address."""
         if "@" not in name:
             return self._named("/api/groups", name)
         users = [user for user in self._api.get("/api/users") if user["email"] == name]
