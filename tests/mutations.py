@@ -24,7 +24,8 @@ Failure = tuple[int, Layer] | tuple[int, Layer, Layer]
 class Mutation(BaseModel):
     """Leave out step `skip`, or say step `change` with the arguments `to`.
 
-    It `fails` at a step, or it passes and a question is answered otherwise: `answers`. `on` is the one product it is for.
+    It `fails` at a step, or it passes and a question is answered otherwise: `answers`. `on` is the only product it is
+    for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -14,18 +14,28 @@ if TYPE_CHECKING:
     from labs.doctor.checks import Facts
 
 
-@task(help={"json": "Print one JSON document: can_run, and each check's name, level, seen and todo."})
-def doctor(_: Context, json: bool = False) -> None:
+@task(
+    positional=["topology"],
+    optional=["topology"],
+    help={
+        "topology": "Whether there is room for this one (default: for each, and none of them has to fit).",
+        "json": "Print one JSON document: can_run, and each check's name, level, seen and todo.",
+    },
+)
+def doctor(_: Context, topology: str = "", json: bool = False) -> None:
     """Look at what a lab needs of this machine, without starting or installing anything.
 
-    Exits 3 when no lab can be started here and the toolkit cannot change that. Example:
+    Exits 3 when no lab can be started here and the toolkit cannot change that, or not of the topology named. Example:
 
-        inv doctor
+        inv doctor netbird-external-idp
     """
     from labs.commands.common import console, emit_json  # noqa: PLC0415 - start-up time
     from labs.doctor.checks import Level, can_run, judge, render  # noqa: PLC0415
+    from labs.lab.plan import topology_folder  # noqa: PLC0415
 
-    checks = judge(_facts())
+    if topology:
+        topology_folder(topology)
+    checks = judge(_facts(), topology)
     if json:
         emit_json({"can_run": can_run(checks), "checks": checks})
     else:

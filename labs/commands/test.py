@@ -23,6 +23,16 @@ _TOOLS = ("ruff", "mypy", "importlinter", "pytest")
 _PRODUCTS = ("headscale", "netbird")
 _ON_BOTH = tuple(word for product in _PRODUCTS for word in ("--lab", product))
 _SMOKE_SCENARIO = "scenarios/subnet-routes.scenario.yaml"
+# What shows in seconds that a topology of each kind works: names through its control plane, or a person's sign-in.
+_OTHER_SCENARIOS = {
+    "scenarios/dns-names.scenario.yaml": (
+        "headscale-proxy",
+        "netbird-combined",
+        "netbird-quickstart",
+        "netbird-split-quickstart",
+    ),
+    "scenarios/sign-in.scenario.yaml": ("headscale-oidc", "netbird-oidc", "netbird-external-idp"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,19 @@ def smoke_step(jobs: int = 1) -> Step:
     """The live smoke tests and one scenario on both products, in one pytest run."""
     selected = ("-m", "(live and smoke) or scenario", *_ON_BOTH, "tests/live", _SMOKE_SCENARIO)
     return pytest_step("pytest, live smoke tests", *selected, jobs=jobs)
+
+
+def topology_steps() -> tuple[Step, ...]:
+    """A short scenario on each of the other topologies, two side by side: their services mostly wait for each other."""
+    return tuple(
+        pytest_step(
+            f"pytest, {Path(scenario).name.partition('.')[0]} on {len(topologies)} topologies",
+            *(word for name in topologies for word in ("--lab", name)),
+            scenario,
+            jobs=2,
+        )
+        for scenario, topologies in _OTHER_SCENARIOS.items()
+    )
 
 
 def run_steps(steps: Sequence[Step], root: Path) -> None:
@@ -136,8 +159,8 @@ def _shown(argv: Sequence[str]) -> str:
     return shlex.join(argv)
 
 
-def require_live(scenario: Path) -> None:
-    """Make sure that an engine answers and has, or can load, the images that `scenario` needs on both products.
+def require_live(root: Path) -> None:
+    """Make sure that an engine answers and has, or can load, the images that the smoke scenarios need.
 
     Raises EngineUnavailable, or ImageProblem with the images that are missing.
     """
@@ -146,8 +169,9 @@ def require_live(scenario: Path) -> None:
     from labs.lab.plan import image_variables  # noqa: PLC0415
     from labs.scenario import read  # noqa: PLC0415
 
-    inventory = read(scenario).inventory
-    variables = {variable for topology in _PRODUCTS for variable in image_variables(topology, inventory)}
+    wanted = {_SMOKE_SCENARIO: _PRODUCTS, **_OTHER_SCENARIOS}
+    pairs = [(read(root / file).inventory, name) for file, topologies in wanted.items() for name in topologies]
+    variables = {variable for inventory, topology in pairs for variable in image_variables(topology, inventory)}
     engine = open_engine(start=False)
     try:
         found = [status(engine, recipe) for recipe in recipes_for_variables(sorted(variables)).values()]
@@ -172,8 +196,8 @@ def quick(_: Context, unit: bool = False, jobs: int = 1) -> None:
     root = checkout()
     run_steps([*static_steps(), pytest_step("pytest, unit tests", "tests/unit", jobs=jobs)], root)
     if not unit:
-        require_live(root / _SMOKE_SCENARIO)
-        run_steps([smoke_step(jobs)], root)
+        require_live(root)
+        run_steps([smoke_step(jobs), *topology_steps()], root)
     print("Everything passed.")
 
 
@@ -187,9 +211,9 @@ def full(_: Context, jobs: int = 1) -> None:
     """
     root = checkout()
     run_steps([*static_steps(), pytest_step("pytest, unit tests", "tests/unit", jobs=jobs)], root)
-    require_live(root / _SMOKE_SCENARIO)
+    require_live(root)
     selected = ("-m", "not mutation or smoke", *_ON_BOTH, "tests/live", "scenarios")
-    run_steps([pytest_step("pytest, live tests", *selected, jobs=jobs)], root)
+    run_steps([pytest_step("pytest, live tests", *selected, jobs=jobs), *topology_steps()], root)
     print("Everything passed.")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
 from labs.engine.protocol import EngineInfo
+from labs.model import Needed
 
 PYTHON_MINIMUM = (3, 11)
 
@@ -61,7 +62,8 @@ class Facts:
     """The machine as it was found. Sizes in bytes; None where the machine does not say.
 
     `images_to_build` are neither in the engine nor in the cache; `cgroups` says whether dockerd
-    would find control groups mounted; `clock` and `newest_file` are points in time.
+    would find control groups mounted; `clock` and `newest_file` are points in time; `needed` is
+    what each topology takes.
     """
 
     python: tuple[int, ...]
@@ -82,10 +84,11 @@ class Facts:
     bridge_filter: bool | None
     clock: datetime
     newest_file: datetime
+    needed: Mapping[str, Needed] = field(default_factory=dict)
 
 
-def judge(facts: Facts) -> tuple[Check, ...]:
-    """Every check, in the order in which they are shown."""
+def judge(facts: Facts, topology: str = "") -> tuple[Check, ...]:
+    """Every check, in the order in which they are shown; with a `topology` whether there is room for that one."""
     return (
         _python(facts),
         _engine(facts),
@@ -95,6 +98,7 @@ def judge(facts: Facts) -> tuple[Check, ...]:
         Check("kernel", Level.OK, facts.kernel),
         _memory(facts),
         *map(_disk, facts.disks),
+        _room(facts, topology),
         *_build_tools(facts),
         _forwarding(facts),
         _bridge(facts),
@@ -190,6 +194,28 @@ def _disk(disk: Disk) -> Check:
     if disk.free_bytes < _DISK_LOW_BYTES:
         return Check(f"disk: {disk.purpose}", Level.WARN, seen, f"building images may need {_size(_DISK_LOW_BYTES)}")
     return Check(f"disk: {disk.purpose}", Level.OK, seen)
+
+
+def _room(facts: Facts, topology: str) -> Check:
+    """Whether each topology's services have the memory and the disk that they were seen to take; peers come on top."""
+    asked = {name: needed for name, needed in facts.needed.items() if topology in ("", name)}
+    lacking = [f"{name} {wants}" for name, needed in asked.items() for wants in _wants(facts, needed)]
+    if not lacking:
+        need = f" ({_size(asked[topology].memory_bytes)} of memory)" if topology in asked else ""
+        return Check("topologies", Level.OK, f"there is room for {topology or f'all {len(asked)}'}{need}")
+    todo = "end something else, free some disk, or take a smaller topology"
+    return Check("topologies", Level.FAIL if topology else Level.WARN, "\n".join(lacking), todo)
+
+
+def _wants(facts: Facts, needed: Needed) -> Iterator[str]:
+    """What one topology lacks. An engine elsewhere says how much memory its machine has, not how much is free."""
+    elsewhere = _elsewhere(facts) and facts.engine.info is not None
+    memory = facts.engine.info.memory_bytes if facts.engine.info and elsewhere else facts.memory_available_bytes
+    if memory is not None and memory < needed.memory_bytes:
+        yield f"needs {_size(needed.memory_bytes)} of memory, and {_size(memory)} is there"
+    for disk in facts.disks:
+        if disk.purpose == "engine" and disk.free_bytes < needed.disk_bytes:
+            yield f"needs {_size(needed.disk_bytes)} of disk, and {_size(disk.free_bytes)} is free"
 
 
 def _build_tools(facts: Facts) -> tuple[Check, ...]:

@@ -23,6 +23,7 @@ from labs.engine.select import DEFAULT_SOCKET, Endpoint, data_folder, look
 from labs.errors import LabsError
 from labs.images import catalogue, status
 from labs.images.builder import cache_folder
+from labs.lab.plan import needs_of, topologies
 
 
 def find_engine(
@@ -69,6 +70,7 @@ def observe(environment: Mapping[str, str], engine: Engine | None, found: Endpoi
         bridge_filter=_switch(Path("/proc/sys/net/bridge/bridge-nf-call-iptables")),
         clock=datetime.now(UTC),
         newest_file=datetime.fromtimestamp(Path(labs.__file__).stat().st_mtime, UTC),
+        needed={name: needed for name in topologies() if (needed := needs_of(name).needed)},
     )
 
 

@@ -116,9 +116,14 @@ def topology_folder(name: str) -> Path:
     return _variant_of(name)[0]
 
 
+def needs_of(topology: str) -> compose.Needs:
+    """What a topology's file asks of a lab and of the machine; a variant may need more. Raises UsageError."""
+    return compose.needs(topology_folder(topology))
+
+
 def product_of(topology: str) -> Product:
     """Which product a topology runs. Raises UsageError."""
-    return compose.needs(topology_folder(topology)).product
+    return needs_of(topology).product
 
 
 def access_of(topology: str) -> Access:

@@ -11,6 +11,7 @@ import pytest
 from labs.doctor.checks import Disk, EngineFacts, Facts, Level, can_run, judge, render
 from labs.doctor.machine import cgroups_mounted, find_engine, memory_available_bytes
 from labs.engine.protocol import EngineInfo
+from labs.model import Needed
 from tests.fake_system import FakeSystem
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -51,6 +52,7 @@ GOOD = Facts(
     bridge_filter=None,
     clock=datetime(2027, 3, 1, 12, 30, tzinfo=UTC),
     newest_file=datetime(2027, 2, 1, tzinfo=UTC),
+    needed={"small": Needed(64 << 20, 1 << 28), "large": Needed(2 * GIB, 2 * GIB)},
 )
 BROKEN = replace(
     GOOD,
@@ -172,3 +174,35 @@ def test_never_and_a_dead_named_engine_are_obstacles(tmp_path: Path) -> None:
     named = find_engine({"DOCKER_HOST": f"unix://{tmp_path}/dead"}, tmp_path, FakeSystem(), tmp_path / "none.sock")[1]
     assert not named.startable
     assert "DOCKER_HOST" in named.problem
+
+
+@pytest.mark.parametrize(
+    ("facts", "topology", "level", "seen"),
+    [
+        (GOOD, "", Level.OK, "there is room for all 2"),
+        (GOOD, "large", Level.OK, "there is room for large (2.0 GiB of memory)"),
+        (
+            replace(GOOD, memory_available_bytes=GIB),
+            "",
+            Level.WARN,
+            "large needs 2.0 GiB of memory, and 1.0 GiB is there",
+        ),
+        (replace(GOOD, memory_available_bytes=GIB), "small", Level.OK, "there is room for small (0.1 GiB of memory)"),
+        (
+            replace(GOOD, disks=(Disk("engine", Path("/d"), GIB),)),
+            "large",
+            Level.FAIL,
+            "large needs 2.0 GiB of disk, and 1.0 GiB is free",
+        ),
+        (replace(GOOD, memory_available_bytes=None), "large", Level.OK, "there is room for large (2.0 GiB of memory)"),
+        (
+            replace(GOOD, engine=EngineFacts(replace(INFO, local=False, memory_bytes=GIB), "remote")),
+            "large",
+            Level.FAIL,
+            "large needs 2.0 GiB of memory, and 1.0 GiB is there",
+        ),
+    ],
+)
+def test_room_for_topologies(facts: Facts, topology: str, level: Level, seen: str) -> None:
+    (check,) = (check for check in judge(facts, topology) if check.name == "topologies")
+    assert (check.level, check.seen) == (level, seen)
