@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +13,7 @@ from labs.claims.predicate import Predicate, parse
 from labs.results import Part, Phase
 from labs.yamlsource import load, validated
 
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 FILE = Path(__file__).with_name("ledger.yaml")
 
 
@@ -75,12 +77,13 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Claim(_Wanted):
-    """One row. Both predicates speak of the row's own observations only, and of each one at least once."""
+    """One row. Predicates speak of the row's own observations, and of what is `derived` from them by arithmetic."""
 
     says: str
     kind: Literal["structure", "behaviour", "measure", "burden"]
     reason: str
     observations: Annotated[dict[Name, Wanted], Field(min_length=1)]
+    derived: dict[Name, str] = {}
     supported_if: str
     contradicted_if: str
     not_shown: str
@@ -91,20 +94,31 @@ class Claim(_Wanted):
         parse(text)
         return text
 
+    @field_validator("derived")
+    @classmethod
+    def _readable_each(cls, expressions: dict[str, str]) -> dict[str, str]:
+        for text in expressions.values():
+            parse(text)
+        return expressions
+
     @model_validator(mode="after")
     def _known(self) -> Claim:
-        for predicate in (self.supported, self.contradicted):
+        for predicate in (self.supported, self.contradicted, *map(parse, self.derived.values())):
             if unknown := predicate.names - self.observations.keys():
                 raise ValueError(f"there is no observation {', '.join(sorted(unknown))}")
         return self
 
     @cached_property
     def supported(self) -> Predicate:
-        return parse(self.supported_if)
+        return parse(self._spelled_out(self.supported_if))
 
     @cached_property
     def contradicted(self) -> Predicate:
-        return parse(self.contradicted_if)
+        return parse(self._spelled_out(self.contradicted_if))
+
+    def _spelled_out(self, text: str) -> str:
+        """The text with what is derived in place of its name."""
+        return _NAME.sub(lambda name: f"({self.derived[name[0]]})" if name[0] in self.derived else name[0], text)
 
 
 class _Ledger(RootModel[dict[str, Claim]]):

@@ -34,6 +34,11 @@ class Predicate:
     tree: ast.expr
     names: frozenset[str]
 
+    def value(self, values: Mapping[str, Value]) -> Value:
+        """What it comes to; errors as for holds."""
+        result: Value = _value(self.tree, values)
+        return result
+
     def holds(self, values: Mapping[str, Value]) -> bool:
         """KeyError when an observation it speaks of is not among `values`; ZeroDivisionError as in arithmetic."""
         return bool(_value(self.tree, values))

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from labs.claims.evidence import Evidence, Missing
 from labs.claims.ledger import Actions, Answer, Claim, Differs, Passed, Wanted
-from labs.claims.predicate import Value
+from labs.claims.predicate import Value, parse
 from labs.errors import UsageError
 from labs.results import ClaimVerdict, Verdict
 
@@ -30,12 +30,16 @@ def judge(
         else:
             values[observation] = found.value
             sentences.append(f"{observation} = {_shown(found.value)}: {found.evidence}")
+    for result, expression in claim.derived.items():
+        if all(part in values for part in parse(expression).names):
+            values[result] = round(parse(expression).value(values), 2)
+            sentences.append(f"{result} = {_shown(values[result])}: {expression}")
     return ClaimVerdict(
         id=name,
         says=claim.says,
         kind=claim.kind,
         verdict=Verdict.INCONCLUSIVE if missing else _verdict(name, claim, values),
-        observations={observation: values.get(observation) for observation in claim.observations},
+        observations={known: values.get(known) for known in (*claim.observations, *claim.derived)},
         evidence=tuple(sentences),
         reason=claim.reason,
         supported_if=claim.supported_if,
