@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from labs.results import (
     ClaimsResult,
+    Finding,
     LabRun,
     Measurement,
     Part,
@@ -79,6 +80,12 @@ class ReportData:
     invalid: tuple[str, ...]
     deviations: dict[str, tuple[str, ...]]
     drift: tuple[Row, ...]
+    stand_ins: dict[str, dict[str, str]]
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """Those whose operators' actions are told."""
+        return tuple(sorted({product for by in self.actions.values() for product in by}))
 
 
 def gather(
@@ -111,6 +118,7 @@ def gather(
         ),
         deviations={topology: said for _, measured in measurements for topology, said in measured.deviations.items()},
         drift=tuple(_drift(runs, comparison)) if comparison else (),
+        stand_ins={b.topology: b.stand_ins for b in comparison.burdens if b.stand_ins} if comparison else {},
     )
 
 
@@ -155,12 +163,20 @@ def _called(part: Part) -> str:
 
 
 def _findings(comparison: StackComparison, phase: Phase, part: Part) -> Iterable[str]:
+    """What is found of two stacks; of more, which pairs do not differ."""
     pairs = comparison.differences.items()
     chosen = [(key.split()[:2], found) for key, found in pairs if key.endswith(f" {phase} {part}")]
-    for (first, second), found in chosen:
-        p = "" if found.p is None else f", p = {found.p:.3f}"
-        where = f"{first}, {second}: " if len(chosen) > 1 else ""
-        yield f"{where}{found.finding}{p}"
+    if len(chosen) == 1:
+        found = chosen[0][1]
+        yield str(found.finding) + ("" if found.p is None else f", p = {found.p:.3f}")
+        return
+    alike = [(names, found) for names, found in chosen if found.finding is not Finding.DIFFERENT]
+    if not alike:
+        yield f"all {len(chosen)} pairs differ"
+    elif len({found.finding for _, found in alike}) == 1 and len(alike) == len(chosen):
+        yield f"{alike[0][1].finding}, all {len(chosen)} pairs"
+    else:
+        yield "all pairs differ but " + ", ".join(f"{first} and {second}" for (first, second), _ in alike)
 
 
 def _times(runs: dict[str, tuple[LabRun, ...]]) -> Iterable[tuple[str, dict[str, list[float]]]]:
@@ -283,7 +299,9 @@ def _actions(repeats: Sequence[tuple[str, RepeatResult]]) -> dict[str, dict[str,
             words = [action.split(" ", 2) for action in ran.actions]
             scopes = Counter("restart" if kind == "restart" else scope for kind, scope, _ in words)
             said = ", ".join(f"{scope} {count}" for scope, count in sorted(scopes.items()))
-            table.setdefault(ran.scenario, {}).setdefault(ran.topology, Actions(len(words), said))
+            # Every topology is called after its product; a scenario runs on one of each.
+            product = ran.topology.partition("-")[0]
+            table.setdefault(ran.scenario, {}).setdefault(product, Actions(len(words), said))
     return {name: by for name, by in sorted(table.items()) if len(by) > 1 and any(one.total for one in by.values())}
 
 

@@ -98,6 +98,11 @@ def compared(result: StackComparison) -> str:
         for topology in burdens
     )
     notes = [f"{result.peers} peers; medians of {labs}, from {', '.join(result.sources)}."]
+    notes += [
+        f"{topology}: {service} is a stand-in for {what}."
+        for topology, burden in burdens.items()
+        for service, what in burden.stand_ins.items()
+    ]
     notes += [f"Compared although unlike: {text}" for text in result.mixed]
     return _text("", counts, memory, "\n".join(notes))
 
