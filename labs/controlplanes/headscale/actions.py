@@ -15,6 +15,10 @@ _CHOOSE_EXIT = "command consumer tailscale set --exit-node={address} --exit-node
 _POLICY = "api policy PUT /api/v1/policy"
 _RECORDS = "edit name headscale: /etc/headscale/extra-records.json"
 _SPLIT = ("edit name headscale: /etc/headscale/config.yaml", "restart lab restart headscale")
+_SETTING = ("edit lab headscale: /etc/headscale/config.yaml", "restart lab restart headscale")
+_NO_NODE = "api peer DELETE /api/v1/node/{id}"
+_NO_USER = "api user DELETE /api/v1/user/{id}"
+_SIGN_IN = "command peer tailscale up --login-server={url} --hostname={name} --timeout={time} --force-reauth{settings}"
 _KEY = "api user POST /api/v1/preauthkey"
 _JOIN = "command peer tailscale up --login-server={url} --auth-key={file} --hostname={name} --timeout={time}"
 
@@ -33,7 +37,14 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
     "remove-record": (_RECORDS,),
     "split-dns": _SPLIT,
     "drop-split-dns": _SPLIT,
-    "change-settings": ("edit lab headscale: /etc/headscale/config.yaml", "restart lab restart headscale"),
+    "change-settings": _SETTING,
+    "add-provider": _SETTING,
+    "switch-provider": _SETTING,
+    "restrict-sign-in": _SETTING,
+    "sign-in": (_SIGN_IN,),
+    "remove-user": (_NO_USER,),
+    "remove-former-self": (_NO_NODE, _NO_USER),
+    "allow-provider-group": (_POLICY,),
     "deny-all": (_POLICY,),
     "allow": (_POLICY,),
     "revoke": (_POLICY,),
@@ -41,7 +52,7 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
     "set-group": (_POLICY,),
     "make-key": (_KEY,),
     "join": (_KEY, _JOIN),
-    "remove-peer": ("api peer DELETE /api/v1/node/{id}",),
+    "remove-peer": (_NO_NODE,),
     "rename-peer": ("api peer POST /api/v1/node/{id}/rename/{name}",),
     "expire-peer": ("api peer POST /api/v1/node/{id}/expire",),
 }

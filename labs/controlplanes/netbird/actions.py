@@ -18,6 +18,10 @@ _ROUTE = "api route POST /api/routes"
 _NO_ROUTE = "api route DELETE /api/routes/{id}"
 _POLICY = "api policy POST /api/policies"
 _NO_POLICY = "api policy DELETE /api/policies/{id}"
+_NO_PEER = "api peer DELETE /api/peers/{id}"
+_NO_USER = "api user DELETE /api/users/{id}"
+_PROVIDER = "api lab POST /api/identity-providers"
+_SIGN_IN = "command peer timeout {time} netbird up --no-browser --management-url={url} --hostname={name}"
 _KEY = "api user POST /api/setup-keys"
 _JOIN = "command peer timeout {time} netbird up --management-url={url} --setup-key-file={file} --hostname={name}"
 
@@ -41,12 +45,21 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
     "drop-split-dns": ("api name DELETE /api/dns/nameservers/{id}",),
     "change-settings": ("api lab PUT /api/accounts/{id}",),
     "deny-all": (_NO_POLICY,),
-    "allow": (_POLICY,),
+    "allow": ("api policy POST /api/groups", "api policy PUT /api/users/{id}", _POLICY),
     "revoke": (_NO_POLICY,),
     "allow-exit": (_POLICY,),
     "set-group": ("api policy POST /api/groups", "api policy PUT /api/groups/{id}"),
     "make-key": (_KEY,),
     "join": (_KEY, _JOIN),
-    "remove-peer": ("api peer DELETE /api/peers/{id}",),
+    "sign-in": (_NO_PEER, "command peer netbird down", _SIGN_IN),
+    "add-local-user": ("api user POST /api/users",),
+    "invite-user": ("api user POST /api/users/invites",),
+    "approve-user": ("api user POST /api/users/{id}/approve",),
+    "remove-user": (_NO_USER,),
+    "remove-former-self": (_NO_USER,),
+    "add-provider": (_PROVIDER,),
+    "switch-provider": (_PROVIDER, "api lab DELETE /api/identity-providers/{id}"),
+    "allow-provider-group": ("api lab PUT /api/accounts/{id}", _POLICY),
+    "remove-peer": (_NO_PEER,),
     "rename-peer": ("api peer PUT /api/peers/{id}",),
 }
