@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 
-from labs.controlplanes import Ability, Context, ListedPeer, Machine, Path, PeerStatus, Route, Rule
+from labs.controlplanes import Ability, Context, ListedPeer, ListedUser, Machine, Path, PeerStatus, Route, Rule
 from labs.engine import ExecResult
-from labs.errors import ControlPlaneProblem
+from labs.errors import ControlPlaneProblem, Refused
 from labs.journal import Kind, Scope
-from labs.model import Container, Peer, Product, Settings
+from labs.model import Container, Peer, Person, Product, Settings
 from labs.timing import JOIN_S
 
 
@@ -26,7 +26,7 @@ class FakeControlPlane:
     peer_domain: str = "mesh.test"
     parts: Mapping[str, str] = field(default_factory=lambda: {"control-plane": "headscale"})
     lacks: Mapping[Ability, str] = field(default_factory=dict)
-    users: list[str] = field(default_factory=list)
+    made_users: list[str] = field(default_factory=list)
     keys: dict[str, bool] = field(default_factory=dict)
     peers: dict[str, ListedPeer] = field(default_factory=dict)
     routes: dict[IPv4Network, Route] = field(default_factory=dict)
@@ -39,6 +39,10 @@ class FakeControlPlane:
     paths: dict[tuple[str, str], Path] = field(default_factory=dict)
     relayed: int = 0
     credentials: Mapping[str, str] = field(default_factory=dict)
+    people: dict[str, ListedUser] = field(default_factory=dict)
+    providers: tuple[str, ...] = ("company",)
+    pending: set[str] = field(default_factory=set)
+    api_away: bool = False
 
     def bootstrap(self) -> Mapping[str, str]:
         return {"key": "secret"}
@@ -47,7 +51,7 @@ class FakeControlPlane:
         self.credentials = credentials
 
     def add_user(self, user: str) -> None:
-        self.users.append(user)
+        self.made_users.append(user)
 
     def make_key(self, name: str, user: str, *, one_off: bool, lasts_s: float) -> None:
         self.keys[name] = one_off
@@ -145,6 +149,45 @@ class FakeControlPlane:
 
     def set_group(self, name: str, users: Iterable[str]) -> None:
         self.groups[name] = tuple(users)
+
+    def sign_in(self, peer: Peer, machine: Machine, person: Person, provider: str, timeout_s: float) -> None:
+        """Another provider makes another user of the same person; the peer is the newest one's from then on."""
+        if self.api_away:
+            raise ControlPlaneProblem("no answer", where=peer.name)
+        if provider not in self.providers:
+            raise Refused("turned away", why=f"{provider} is not known")
+        user = f"{person.name} at {provider}"
+        self.people.setdefault(user, ListedUser(user, person.name, person.email, person.called, provider))
+        if person.name in self.pending:
+            self.people[user] = replace(self.people[user], pending=True)
+            raise Refused("pending", why="wait for an administrator")
+        self.join(peer, machine)
+        self.peers[peer.name] = replace(self.peers[peer.name], owner=user)
+
+    def users(self) -> tuple[ListedUser, ...]:
+        return (*(ListedUser(user, user, "", user) for user in self.made_users), *self.people.values())
+
+    def remove_user(self, user: ListedUser) -> None:
+        if any(peer.owner == user.id for peer in self.peers.values()):
+            raise Refused("user not empty")
+        self.people.pop(user.id, None)
+
+    def remove_user_with_peers(self, user: ListedUser) -> None:
+        self.peers = {name: peer for name, peer in self.peers.items() if peer.owner != user.id}
+        self.remove_user(user)
+
+    def approve_user(self, person: Person) -> None:
+        self.pending.discard(person.name)
+        self.people = {key: replace(user, pending=False) for key, user in self.people.items()}
+
+    def add_provider(self, provider: str) -> None:
+        self.providers = (*self.providers, provider)
+
+    def switch_provider(self, provider: str) -> None:
+        self.providers = (provider,)
+
+    def allow_provider_group(self, group: str, target: str) -> None:
+        raise Refused("group not defined", why=f"group:{group}")
 
     def path(self, source: Machine, target: Machine) -> Path:
         return self.paths.get((source.name, target.name), Path.DIRECT)

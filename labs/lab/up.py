@@ -37,6 +37,7 @@ from labs.model import (
     Container,
     File,
     Host,
+    Inventory,
     Lan,
     Network,
     Peer,
@@ -97,14 +98,16 @@ def up(
     keep: bool = False,
     drive: Callable[[Product, Context], ControlPlane] = control_plane,
     check: Callable[[IPv4Address, Ready], str] = serves,
+    settle_people: Callable[[Context, Inventory], None] = populate,
 ) -> Lab:
     """Start a lab and return it when every service serves and the control plane lists every peer as connected.
 
-    `drive` and `check` are the seams for tests: the control plane's driver, and asking whether a service serves.
+    `drive`, `check` and `settle_people` are the seams for tests: the control plane's driver, asking whether a service
+    serves, and making people known to their provider.
     On any failure, KeyboardInterrupt included, removes what it made, unless `keep`. Raises what went
     wrong: NotReady, ControlPlaneProblem, EngineProblem, Interrupted; Leftovers when removing failed too.
     """
-    run = _Run(plan, engine, clock, on_step, drive, check)
+    run = _Run(plan, engine, clock, on_step, drive, check, settle_people)
     try:
         run.build()
     except BaseException as problem:
@@ -126,6 +129,7 @@ class _Run:
     on_step: OnStep
     drive: Callable[[Product, Context], ControlPlane]
     check: Callable[[IPv4Address, Ready], str]
+    settle_people: Callable[[Context, Inventory], None]
     run_id: str = field(default_factory=lambda: secrets.token_hex(4))
     networks: dict[str, NetworkInfo] = field(default_factory=dict)
     tasks: list[Future[Any]] = field(default_factory=list)
@@ -239,7 +243,7 @@ class _Run:
             plane.configure(Settings(user_approval=inventory.settings.user_approval))
         self._say("control plane", "has an administrator")
         if self.plan.access.provider is not None:
-            populate(context, inventory)
+            self.settle_people(context, inventory)
             self._say(self.plan.access.provider, f"knows {len(inventory.people)} people")
         return plane
 

@@ -8,14 +8,15 @@ import pytest
 
 from labs import resources
 from labs.controlplanes import actions
+from labs.lab.plan import product_of
 from labs.model import Product
 from labs.results import RepeatedScenario, RepeatResult, load
 from labs.scenario import SUFFIX, read
 from labs.scenario.dry import plan_lines
 from labs.scenario.schema import Step
 
-RECORDED = resources.path("compose").parent / "docs" / "results" / "scenarios.json"
-SCENARIOS = load(RepeatResult, RECORDED).scenarios
+RECORDED = resources.path("compose").parent / "docs" / "results"
+SCENARIOS = [one for name in ("scenarios", "people") for one in load(RepeatResult, RECORDED / f"{name}.json").scenarios]
 
 
 # What the recorded runs did not contain: the first of two routers withdrawn.
@@ -29,7 +30,7 @@ def pattern(action: str) -> str:
 
 @pytest.mark.parametrize("recorded", SCENARIOS, ids=lambda one: f"{one.scenario}-{one.topology}")
 def test_every_recorded_action_was_announced(recorded: RepeatedScenario) -> None:
-    known = actions(Product(recorded.topology))
+    known = actions(product_of(recorded.topology))
     scenario = read(resources.path("scenarios") / f"{recorded.scenario}{SUFFIX}")
     announced = {pattern(action) for step in scenario.spec.steps for action in known.get(step.verb, ())}
     unannounced = [said for said in recorded.actions if not any(re.fullmatch(one, said) for one in announced)]
@@ -39,7 +40,7 @@ def test_every_recorded_action_was_announced(recorded: RepeatedScenario) -> None
 @pytest.mark.parametrize("product", Product)
 def test_every_announced_action_is_taken_somewhere(product: Product) -> None:
     """Nothing is announced that no recorded run has ever done."""
-    taken = [said for one in SCENARIOS if one.topology == product for said in one.actions]
+    taken = [said for one in SCENARIOS if product_of(one.topology) is product for said in one.actions]
     idle = {action for known in actions(product).values() for action in known} - {
         action
         for known in actions(product).values()

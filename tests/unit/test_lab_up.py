@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from ipaddress import IPv4Network
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,13 @@ from labs.lab.health import existing
 from labs.lab.plan import Plan, checked_name, topologies, topology_folder
 from labs.lab.removal import Removed, remove
 from labs.lab.up import Step, up
-from labs.model import Host, Inventory, Lan, Peer, Role
+from labs.model import Host, Inventory, Lan, Peer, Person, Ready, Role
 from labs.timing import SystemClock
 from tests.fake_control_plane import FakeControlPlane, runs_everything
 
+KEYCLOAK_HEALTH = 9000
+WORDS = "insecure-lab-only"
+ANNA = Person("anna", "Anna Example", "anna@example.test", ("company",))
 IMAGES = {"HEADSCALE_IMAGE": "h:1", "TAILSCALE_IMAGE": "t:1", "TOOLBOX_IMAGE": "b:1"}
 INVENTORY = Inventory(
     (Lan("office"),),
@@ -64,7 +68,7 @@ def started(engine: FakeEngine, wanted: Plan | None = None, **others: bool) -> t
 
     def drive(_: object, context: object) -> FakeControlPlane:
         planes.append(FakeControlPlane(context))  # type: ignore[arg-type]
-        planes[-1].peers, planes[-1].users = planes[0].peers, planes[0].users
+        planes[-1].peers, planes[-1].made_users = planes[0].peers, planes[0].made_users
         return planes[-1]
 
     lab = up(
@@ -93,7 +97,7 @@ def test_a_whole_lab(engine: FakeEngine, state: Path) -> None:
         "printer": Role.HOST,
     }
     assert {member.state for member in lab.members.values()} == {State.RUNNING}
-    assert sorted(plane.users) == ["alice", "bob"]
+    assert sorted(plane.made_users) == ["alice", "bob"]
     assert lab.members["laptop"].user == "alice"
     assert set(lab.machine("router").addresses) == {"control", "office"}
     assert set(lab.machine("laptop").addresses) == {"control"}
@@ -288,3 +292,75 @@ def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
     assert files.credentials() == {"key": "secret"}
     files.remove()
     assert files.credentials() is None
+
+
+OIDC_IMAGES = {
+    "HEADSCALE_IMAGE": "h:1",
+    "TAILSCALE_IMAGE": "t:1",
+    "KEYCLOAK_IMAGE": "k:1",
+    "POSTGRES_IMAGE": "p:1",
+}
+
+
+def with_provider(engine: FakeEngine, check: Callable[[IPv4Address, Ready], str]) -> tuple[Lab, list[str]]:
+    """A lab whose services wait for each other: postgres, keycloak, headscale. What has served, in order."""
+    for reference in OIDC_IMAGES.values():
+        engine.add_image(reference)
+    served: list[str] = []
+    populated: list[Inventory] = []
+    wanted = Plan("idp", "headscale-oidc", Inventory(peers=(Peer("laptop", ""),), people=(ANNA,)), OIDC_IMAGES)
+
+    def step(one: Step) -> None:
+        if one.what == "serves":
+            served.append(one.subject)
+
+    lab = up(
+        wanted,
+        engine,
+        SystemClock(),
+        step,
+        drive=lambda _, context: FakeControlPlane(context),  # type: ignore[arg-type, return-value]
+        check=check,
+        settle_people=lambda _, inventory: populated.append(inventory),
+    )
+    assert populated == [wanted.inventory]
+    return lab, served
+
+
+def test_services_start_once_those_they_wait_for_serve(engine: FakeEngine, state: Path) -> None:
+    lab, served = with_provider(engine, lambda *_: "")
+    assert served == ["postgres", "keycloak", "headscale"]
+    credentials = LabFiles(state / "labs" / lab.run_id).credentials()
+    assert credentials is not None
+    assert {"person anna", "KEYCLOAK_ADMIN_PASSWORD", "MESH_CLIENT_SECRET", "key"} <= credentials.keys()
+    file = state / "labs" / lab.run_id / "credentials.json"
+    assert file.stat().st_mode & 0o777 == 0o600
+    environment = engine.spec(lab.machine("headscale").container_id).environment
+    assert environment["HEADSCALE_OIDC_CLIENT_SECRET"] == credentials["MESH_CLIENT_SECRET"]
+    assert WORDS not in environment["HEADSCALE_OIDC_CLIENT_SECRET"]
+
+
+def test_a_service_that_ends_fails_at_once_and_says_its_last_words(engine: FakeEngine) -> None:
+    def check(_: IPv4Address, ready: Ready) -> str:
+        if ready.port != KEYCLOAK_HEALTH:
+            return ""
+        (keycloak,) = (found for found in engine.containers({labels.NAME: "keycloak"}))
+        engine.stop(keycloak.id)
+        return "connection refused"
+
+    with pytest.raises(NotReady, match="keycloak ended"):
+        with_provider(engine, check)
+    assert left(engine) == []
+
+
+def test_a_variant_is_the_same_topology_with_other_values() -> None:
+    assert topology_folder("netbird-external-idp-2g") == topology_folder("netbird-external-idp")
+    images = {"KEYCLOAK_IMAGE": "k:1"}
+    subnets = {"control": IPv4Network("10.1.2.0/24")}
+    limits = {
+        name: Plan("x", name, Inventory(), images).topology(subnets).service("keycloak").container.mem_limit_bytes
+        for name in ("netbird-external-idp", "netbird-external-idp-2g")
+    }
+    assert limits == {"netbird-external-idp": 750 << 20, "netbird-external-idp-2g": 2 << 30}
+    with pytest.raises(UsageError, match="netbird-external-idp-3g"):
+        topology_folder("netbird-external-idp-3g")
