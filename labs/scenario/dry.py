@@ -19,7 +19,7 @@ def plan_lines(scenario: Scenario, product: Product, topology: str) -> Iterator[
     known = actions(product)
     for number, step in enumerate(scenario.spec.steps, 1):
         yield f"  {number:2}. {step.text}"
-        yield from (f"        {action}" for action in known.get(step.verb, ()))
+        yield from (f"        {action}" for action in known.get(step.acts, ()))
 
 
 def _members(scenario: Scenario) -> Iterator[str]:

@@ -199,6 +199,12 @@ class Step(Model):
         return field.replace("_", "-")
 
     @property
+    def acts(self) -> str:
+        """The verb that is carried out: the step's own, or the one that is attempted."""
+        attempt = self.observe.attempt if self.observe else None
+        return attempt.verb if attempt else self.verb
+
+    @property
     def text(self) -> str:
         """The step as the file writes it."""
         arguments = self.action.model_dump(by_alias=True, exclude_unset=True)

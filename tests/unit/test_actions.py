@@ -32,7 +32,7 @@ def pattern(action: str) -> str:
 def test_every_recorded_action_was_announced(recorded: RepeatedScenario) -> None:
     known = actions(product_of(recorded.topology))
     scenario = read(resources.path("scenarios") / f"{recorded.scenario}{SUFFIX}")
-    announced = {pattern(action) for step in scenario.spec.steps for action in known.get(step.verb, ())}
+    announced = {pattern(action) for step in scenario.spec.steps for action in known.get(step.acts, ())}
     unannounced = [said for said in recorded.actions if not any(re.fullmatch(one, said) for one in announced)]
     assert unannounced == []
 
