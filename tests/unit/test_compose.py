@@ -249,7 +249,7 @@ def test_netbird() -> None:
     assert found.secrets == secrets
     images = {name: f"netbirdio/{name}:0.77.1" for name in ("management", "signal", "relay")}
     lab_only = {"management": ("NB_DISABLE_GEOLOCATION", "NB_SETUP_PAT_ENABLED")}
-    assert count(folder) == OperatorCounts(images, {}, lab_only, 4, 2, 1, 1, 18, 8)
+    assert count(folder) == OperatorCounts(images, {}, lab_only, 4, 2, 1, 1, 35, 8)
     chosen = count(folder, {"NETBIRD_SIGNAL_IMAGE": "elsewhere/signal:1"})
     assert chosen.images["signal"] == "elsewhere/signal:1"
     assert needs(folder).secrets == {"NETBIRD_RELAY_SECRET": "token", "NETBIRD_STORE_KEY": "base64-32"}
