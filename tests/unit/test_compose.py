@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,15 +11,30 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
+import yaml
 
 from labs import resources
-from labs.compose import OperatorCounts, count, needs, read
+from labs.compose import OperatorCounts, access, count, needs, read
 from labs.compose.schema import NetworkSpec, ServiceSpec
 from labs.compose.unread import UNREAD
 from labs.errors import FileProblem
-from labs.model import Attachment, Container, File, Network, Port, Product, Ready, Service, Topology, VolumeMount
+from labs.model import (
+    Access,
+    Attachment,
+    Container,
+    File,
+    Needed,
+    Network,
+    Port,
+    Product,
+    Ready,
+    Service,
+    Topology,
+    VolumeMount,
+)
 
 WORDS = "insecure-lab-only"
+FOLDERS = sorted(file.parent for file in resources.path("compose").glob("*/compose.yaml"))
 FILE = """\
 name: t
 services:
@@ -92,6 +108,8 @@ FORMS: list[tuple[str, Container | Service]] = [
         Service(PLAIN, ports=(Port(80, "udp", 8080, "127.0.0.2"), Port(1))),
     ),
     ("depends_on: {other: {condition: service_healthy}}", Service(PLAIN, waits_for=("other",))),
+    ("depends_on: {other: {condition: service_started}}", Service(PLAIN)),
+    ("depends_on: [other]", Service(PLAIN)),
     ("cap_add: [NET_ADMIN]", replace(PLAIN, cap_add=("NET_ADMIN",))),
     ("cap_drop: [ALL]", replace(PLAIN, cap_drop=("ALL",))),
     ("devices: [/dev/net/tun]", replace(PLAIN, devices=("/dev/net/tun",))),
@@ -109,6 +127,7 @@ FORMS: list[tuple[str, Container | Service]] = [
     ("x-lab: {ready: {http: 80, path: /up}}", Service(PLAIN, Ready("http", 80, "/up"))),
     ("x-lab: {ready: {http: 80}}", Service(PLAIN, Ready("http", 80, "/"))),
     ("x-lab: {ready: {grpc: 80}}", Service(PLAIN, Ready("grpc", 80))),
+    ("x-lab: {ready: {tcp: 80}}", Service(PLAIN, Ready("tcp", 80))),
     ("x-lab: {stand-in: the dashboard}", Service(PLAIN, stand_in="the dashboard")),
 ]
 # Read, so that real Compose may have them, and without effect on a lab: documented in docs/topologies.md.
@@ -255,9 +274,9 @@ def test_netbird() -> None:
     assert needs(folder).secrets == {"NETBIRD_RELAY_SECRET": "token", "NETBIRD_STORE_KEY": "base64-32"}
 
 
-@pytest.mark.parametrize("file", sorted(resources.path("compose").glob("*/compose.yaml")), ids=lambda f: f.parent.name)
-def test_every_topology_keeps_the_rules_of_the_house(file: Path) -> None:
-    wants, found = needs(file.parent), read(file.parent, {})
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_topology_keeps_the_rules_of_the_house(folder: Path) -> None:
+    wants, found = needs(folder), read(folder, {})
     for variable, kind in wants.secrets.items():
         default = wants.variables[variable]
         words = base64.b64decode(default, validate=True) if kind == "base64-32" else default.encode()
@@ -268,9 +287,98 @@ def test_every_topology_keeps_the_rules_of_the_house(file: Path) -> None:
         assert service.ready, f"{service.name} does not say when it serves"
         # The official dashboard writes its own files as root when it starts.
         assert container.cap_drop == ("ALL",) or service.name == "dashboard"
+        # The official proxy's binary carries this capability, and does not start without it.
+        assert container.cap_add == (("NET_BIND_SERVICE",) if service.name == "proxy" else ())
         assert "no-new-privileges:true" in container.security_opt
         assert {port.host_ip for port in service.ports} <= {"127.0.0.1"}
         assert {port.published for port in service.ports} <= {None}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_topology_says_how_it_is_spoken_to_and_what_it_takes(folder: Path) -> None:
+    said, wants = access(folder), needs(folder)
+    services = {service.name for service in read(folder, {}).services}
+    assert said.parts["control-plane"] == said.api
+    assert {said.api, *said.parts.values(), *said.names.values()} <= services
+    assert (said.provider is None) == (said.issuers == "")
+    assert said.joins.startswith("https:") == (said.authority is not None), "a certificate of the lab's own is trusted"
+    assert wants.needed is not None
+    assert 64 << 20 <= wants.needed.memory_bytes <= 4 << 30
+    assert 128 << 20 <= wants.needed.disk_bytes <= 8 << 30
+
+
+@pytest.mark.parametrize(
+    "file", sorted(resources.path("compose").glob("*/*.json")), ids=lambda f: f"{f.parent.name}-{f.name}"
+)
+def test_lines_of_json_count_what_is_said_and_not_how_it_is_laid_out(file: Path) -> None:
+    """One value a line everywhere, so that no topology counts fewer lines of the same configuration."""
+    text = file.read_text()
+    assert text == json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n"
+
+
+def test_how_a_topology_with_a_provider_is_spoken_to() -> None:
+    assert access(resources.path("compose") / "netbird-external-idp") == Access(
+        api="management",
+        api_port=80,
+        joins="https://netbird.test",
+        parts={"control-plane": "management", "signal": "signal", "relay": "relay"},
+        names={
+            "netbird.test": "proxy",
+            "id.netbird.test": "proxy",
+            **{name: name for name in ("proxy", "dashboard", "management", "signal", "relay", "coturn")},
+            **{name: name for name in ("keycloak", "postgres")},
+        },
+        provider="keycloak",
+        issuers="https://id.netbird.test",
+        signs_in="provider",
+        authority=("proxy", "/data/caddy/pki/authorities/local/root.crt"),
+    )
+
+
+def test_a_file_that_does_not_say_how_it_is_spoken_to(tmp_path: Path) -> None:
+    topology(tmp_path)
+    with pytest.raises(FileProblem, match="Nothing says how the services are spoken to") as refused:
+        access(tmp_path)
+    assert "access: {api: SERVICE:PORT" in refused.value.hint
+
+
+def test_what_a_topology_takes_of_the_machine(tmp_path: Path) -> None:
+    topology(tmp_path)
+    assert needs(tmp_path).needed is None, "nobody has measured it"
+    with (tmp_path / "compose.yaml").open("a") as file:
+        file.write("  needed: {memory: 1200m, disk: 2g}\n")
+    assert needs(tmp_path).needed == Needed(1200 << 20, 2 << 30)
+
+
+def test_content_is_filled_in_and_counted_like_a_file(tmp_path: Path) -> None:
+    content = "'# a comment\n\n      word: ${{WORD:-unset}}\n\n      price: 5$$'"
+    text = FILE.replace("{{file: conf.yaml}}", "{{content: " + content + "}}").format(
+        keys="    configs: [conf]", network=""
+    )
+    (tmp_path / "compose.yaml").write_text(text)
+    (tmp_path / "token").write_text("secret\n")
+    (file,) = read(tmp_path, {"WORD": "w-1"}).service("web").container.files
+    assert file == File("/conf", b"# a comment\nword: w-1\nprice: 5$", 0o644)
+    assert needs(tmp_path).variables["WORD"] == "unset"
+    counts = count(tmp_path)
+    assert (counts.config_files, counts.config_lines) == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["netbird-combined", "netbird-quickstart"])
+def test_a_server_that_fills_in_nothing_gets_its_secrets_from_compose(name: str) -> None:
+    secrets = {"NETBIRD_RELAY_SECRET": "r-1", "NETBIRD_STORE_KEY": "s-1"}
+    server = read(resources.path("compose") / name, secrets).service("netbird-server").container
+    (config,) = server.files
+    document = yaml.safe_load(config.content)["server"]
+    assert (document["authSecret"], document["store"]["encryptionKey"]) == ("r-1", "s-1")
+    assert WORDS.encode() not in config.content
+
+
+def test_variants_fill_in_other_values_and_are_told_apart() -> None:
+    folder = resources.path("compose") / "netbird-external-idp"
+    assert needs(folder).variants == {"2g": {"KEYCLOAK_MEMORY": "2g"}}
+    small, large = (read(folder, variables).service("keycloak") for variables in ({}, needs(folder).variants["2g"]))
+    assert large == replace(small, container=replace(small.container, mem_limit_bytes=2 << 30)), "and nothing else"
 
 
 def test_reading_needs_no_engine_and_starts_nothing() -> None:
