@@ -41,6 +41,7 @@ class FakeControlPlane:
     credentials: Mapping[str, str] = field(default_factory=dict)
     people: dict[str, ListedUser] = field(default_factory=dict)
     providers: tuple[str, ...] = ("company",)
+    local: set[str] = field(default_factory=set)
     pending: set[str] = field(default_factory=set)
     api_away: bool = False
 
@@ -154,9 +155,11 @@ class FakeControlPlane:
         """Another provider makes another user of the same person; the peer is the newest one's from then on."""
         if self.api_away:
             raise ControlPlaneProblem("no answer", where=peer.name)
-        if provider not in self.providers:
+        if not person.at and person.name not in self.local:
+            raise Refused("turned away", why=f"{person.name} is no user with a password")
+        if person.at and provider not in self.providers:
             raise Refused("turned away", why=f"{provider} is not known")
-        user = f"{person.name} at {provider}"
+        user = f"{person.name} at {provider or 'home'}"
         self.people.setdefault(user, ListedUser(user, person.name, person.email, person.called, provider))
         if person.name in self.pending:
             self.people[user] = replace(self.people[user], pending=True)
@@ -175,6 +178,14 @@ class FakeControlPlane:
     def remove_user_with_peers(self, user: ListedUser) -> None:
         self.peers = {name: peer for name, peer in self.peers.items() if peer.owner != user.id}
         self.remove_user(user)
+
+    def add_local_user(self, person: Person) -> None:
+        self.local.add(person.name)
+        self._record(Kind.API, Scope.USER, person.name, "local user")
+
+    def invite_user(self, person: Person) -> None:
+        self.local.add(person.name)
+        self._record(Kind.API, Scope.USER, person.name, "invite")
 
     def approve_user(self, person: Person) -> None:
         self.pending.discard(person.name)

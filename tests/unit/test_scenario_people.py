@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import Any
+
+import httpx
 import pytest
 
-from labs.controlplanes import Context
+from labs.controlplanes import Context, ListedPeer, Rule
 from labs.engine import State
 from labs.engine.fake import FakeEngine
 from labs.journal import Journal
 from labs.lab import Lab, Member
 from labs.lab.lab import Machine
 from labs.model import Container, Network, Product, Role
-from labs.results import Layer, Outcome, ScenarioResult
+from labs.results import Layer, Outcome, ScenarioResult, StepResult
 from labs.scenario import Scenario, run
 from labs.scenario.loader import read_text
 from labs.timing import FakeClock
@@ -20,31 +26,70 @@ from tests.unit.test_scenario_runner import UNDERLAY
 
 HEAD = """
 title: t
-people: {anna: {at: [company, partner]}, otto: {at: [elsewhere]}}
+people: {anna: {at: [company, partner]}, otto: {at: [elsewhere]}, lena: {}}
 peers: {laptop: {}, server: {user: bob}}
 steps:
 """
 
 
-class Town:
-    """A lab with one machine for people, and one of bob's that joined by key."""
+ACCESS_LOG = "GET /realms/company/protocol/openid-connect/auth?client_id=mesh{more} HTTP/1.1 200"
+
+
+class LoggingEngine(FakeEngine):
+    """Every container has printed `printed`."""
+
+    printed = ""
+
+    def logs(self, container_id: str, tail: int | None = None) -> str:
+        return self.printed
+
+
+class Keycloak:
+    """The provider's administration: one person, and what it was told about that one."""
 
     def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/token"):
+            return httpx.Response(200, json={"access_token": "t"})
+        if request.method == "PUT":
+            self.told.append((request.url.path.removeprefix("/admin/realms"), json.loads(request.content)))
+        return httpx.Response(200, json=[{"id": "u-1", "username": "anna"}])
+
+
+class TownLab(Lab):
+    """A lab whose provider is `keycloak`, asked without a network."""
+
+    keycloak: Keycloak | None = None
+
+    @property
+    def context(self) -> Context:
+        found = super().context
+        transport = httpx.MockTransport(self.keycloak) if self.keycloak else None
+        return replace(found, secrets={"KEYCLOAK_ADMIN_PASSWORD": "k"}, transport=transport)
+
+
+class Town:
+    """A lab with one machine for people, one of bob's that joined by key, and a provider's service."""
+
+    def __init__(self, *services: str) -> None:
         clock = FakeClock()
-        engine = FakeEngine(runs_everything)
+        engine = self.engine = LoggingEngine(runs_everything)
         engine.add_image("x:1")
         network = engine.create_network(Network("control", UNDERLAY), "control", {}).id
         members = {}
-        for name in ("laptop", "server"):
+        for name in ("laptop", "server", *services):
             spec = Container(name, "x:1")
             container = engine.create(spec, name, {"control": network}, {})
             engine.start(container)
             machine = Machine(name, container, {"control": UNDERLAY[len(members) + 5]})
-            members[name] = Member(machine, Role.PEER, State.RUNNING, "x:1", user="bob")
+            role = Role.SERVICE if name in services else Role.PEER
+            members[name] = Member(machine, role, State.RUNNING, "x:1", user="bob")
         journal = Journal(clock.now)
         self.plane = FakeControlPlane(Context(engine, clock, journal, {}))
         self.plane.made_users = ["bob"]
-        self.lab = Lab(
+        self.lab = TownLab(
             name="t",
             run_id="r",
             topology="headscale-oidc",
@@ -63,8 +108,11 @@ class Town:
         self.lab.__dict__["journal"] = journal
 
     def run(self, *steps: str) -> ScenarioResult:
-        first = "  - sign-in: {peer: laptop, person: anna, provider: company}\n"
-        text = HEAD + first + "".join(f"  - {step}\n" for step in steps)
+        """The steps, once anna has signed in."""
+        return self.run_only("sign-in: {peer: laptop, person: anna, provider: company}", *steps)
+
+    def run_only(self, *steps: str) -> ScenarioResult:
+        text = HEAD + "".join(f"  - {step}\n" for step in steps)
         return run(Scenario("t", read_text(text, "t").spec), self.lab, lambda _: None)
 
 
@@ -73,9 +121,18 @@ def town() -> Town:
     return Town()
 
 
+def last_step(result: ScenarioResult) -> StepResult:
+    return [step for step in result.steps if step.outcome is not Outcome.NOT_RUN][-1]
+
+
 def last(result: ScenarioResult) -> tuple[Outcome, Layer | None]:
-    ran = [step for step in result.steps if step.outcome is not Outcome.NOT_RUN]
-    return ran[-1].outcome, ran[-1].diagnosis.layer if ran[-1].diagnosis else None
+    step = last_step(result)
+    return step.outcome, step.diagnosis.layer if step.diagnosis else None
+
+
+def seen(result: ScenarioResult) -> str:
+    diagnosis = last_step(result).diagnosis
+    return diagnosis.seen if diagnosis else ""
 
 
 def test_whoever_signs_in_owns_the_machine(town: Town) -> None:
@@ -112,13 +169,31 @@ def test_an_attempt_that_is_refused_is_answered_and_one_that_could_not_be_made_i
     assert (observation.question, observation.answer) == ("goes", False)
     assert "user not empty" in " ".join(result.steps[-1].evidence)
 
-    away = Town()
-    away.plane.providers = ("company", "elsewhere")
-    done = away.run("observe: {question: goes, attempt: {sign-in: {peer: laptop, person: otto}}}")
-    assert done.steps[-1].observation is not None
-    assert done.steps[-1].observation.answer is True
-    away.plane.api_away = True
-    assert last(away.run())[0] is Outcome.ERROR
+
+def test_an_attempt_that_succeeds_is_answered_too_and_was_made(town: Town) -> None:
+    town.plane.providers = ("company", "elsewhere")
+    result = town.run(
+        "observe: {question: goes, attempt: {sign-in: {peer: laptop, person: otto}}}",
+        "expect-peer: {peer: laptop, owner: otto}",
+    )
+    assert result.outcome is Outcome.PASSED
+    assert [step.observation.answer for step in result.steps if step.observation] == [True]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "sign-in: {peer: laptop, person: anna, provider: company}",
+        "sign-in: {peer: laptop, person: anna, provider: company, refused: true}",
+        "observe: {question: goes, attempt: {sign-in: {peer: laptop, person: anna, provider: company}}}",
+    ],
+    ids=["asked for", "to be refused", "attempted"],
+)
+def test_a_sign_in_that_could_not_be_tried_is_an_error_whatever_was_expected(town: Town, step: str) -> None:
+    town.plane.api_away = True
+    result = town.run_only(step)
+    assert last(result) == (Outcome.ERROR, Layer.CONTROL_PLANE)
+    assert last_step(result).observation is None
 
 
 def test_who_a_person_is_after_another_provider(town: Town) -> None:
@@ -152,24 +227,125 @@ def test_a_machine_that_stays_with_the_former_self(town: Town) -> None:
         "expect-peer: {peer: laptop, owner: anna}",
     )
     assert last(result) == (Outcome.FAILED, Layer.CONTROL_PLANE)
-    assert "owned by somebody else" in (result.steps[-1].diagnosis.seen if result.steps[-1].diagnosis else "")
+    assert "owned by somebody else" in seen(result)
+
+
+def test_a_machine_at_another_address(town: Town) -> None:
+    def moved() -> tuple[ListedPeer, ...]:
+        return tuple(replace(peer, address=IPv4Address("100.64.9.9")) for peer in town.plane.peers.values())
+
+    assert last(town.run("expect-peer: {peer: laptop, address: kept}"))[0] is Outcome.PASSED
+    town.plane.listed = moved  # type: ignore[method-assign]
+    result = town.run("expect-peer: {peer: laptop, owner: anna, address: kept}")
+    assert last(result) == (Outcome.FAILED, Layer.CONTROL_PLANE)
+    assert seen(result) == "laptop is listed, owned by anna, at another address"
+
+
+def test_whoever_is_asked_about_is_found_among_several_owners_of_one_machine(town: Town) -> None:
+    """A product may list a machine once for each of its owners."""
+    town.plane.peers["as bob's"] = ListedPeer("9", "laptop", IPv4Address("100.64.0.9"), online=True, owner="bob")
+    result = town.run("expect-peer: {peer: laptop, owner: anna}", "expect-peer: {peer: laptop, owner: bob}")
+    assert result.outcome is Outcome.PASSED, seen(result)
+
+
+def test_a_second_sign_in_of_the_same_user_leaves_a_person_as_it_was(town: Town) -> None:
+    result = town.run(
+        "sign-in: {peer: laptop, person: anna, provider: company}",
+        "expect-user: {user: anna, accounts: 1}",
+        "remove-former-self: {person: anna}",
+        "expect-user: {user: anna, accounts: 1}",
+        "expect-peer: {peer: laptop, owner: anna}",
+    )
+    assert result.outcome is Outcome.PASSED, seen(result)
+    assert "0 users of anna's from before, and their peers, are gone" in result.steps[3].evidence
+
+
+def test_a_former_self_goes_with_its_machines_and_nobody_elses(town: Town) -> None:
+    for number, (name, owner) in enumerate((("left", "anna at company"), ("server", "bob")), 8):
+        town.plane.peers[name] = ListedPeer(str(number), name, IPv4Address("100.64.0.1") + number, True, owner=owner)
+    result = town.run(
+        "switch-provider: {provider: partner}",
+        "sign-in: {peer: laptop, person: anna, provider: partner}",
+        "remove-former-self: {person: anna}",
+    )
+    assert result.outcome is Outcome.PASSED, seen(result)
+    assert set(town.plane.people) == {"anna at partner"}
+    assert set(town.plane.peers) == {"laptop", "server"}
 
 
 def test_whoever_waits_is_let_in_by_an_administrator(town: Town) -> None:
     town.plane.pending = {"anna"}
-    text = HEAD + "".join(
-        f"  - {step}\n"
-        for step in (
-            "sign-in: {peer: laptop, person: anna, provider: company, refused: true}",
-            "expect-user: {user: anna, pending: true}",
-            "approve-user: {person: anna}",
-            "expect-user: {user: anna, pending: false}",
-            "sign-in: {peer: laptop, person: anna, provider: company}",
-        )
+    result = town.run_only(
+        "sign-in: {peer: laptop, person: anna, provider: company, refused: true}",
+        "expect-user: {user: anna, pending: true}",
+        "approve-user: {person: anna}",
+        "expect-user: {user: anna, pending: false}",
+        "sign-in: {peer: laptop, person: anna, provider: company}",
     )
-    result = run(Scenario("t", read_text(text, "t").spec), town.lab, lambda _: None)
-    assert result.outcome is Outcome.PASSED, [step for step in result.steps if step.diagnosis]
+    assert result.outcome is Outcome.PASSED, seen(result)
+
+
+@pytest.mark.parametrize("step", ["add-local-user: {person: lena}", "invite-user: {person: lena}"])
+def test_the_products_own_users_sign_in_without_a_provider(town: Town, step: str) -> None:
+    result = town.run_only(
+        "sign-in: {peer: laptop, person: lena, refused: true}",
+        step,
+        "sign-in: {peer: laptop, person: lena}",
+        "expect-peer: {peer: laptop, owner: lena}",
+    )
+    assert result.outcome is Outcome.PASSED, seen(result)
+    assert result.burden == {"user": 1}
+    assert set(town.plane.people) == {"lena at home"}
+
+
+def test_rules_name_people_by_address_and_users_by_name(town: Town) -> None:
+    assert town.run("allow: {from: anna, to: bob}").outcome is Outcome.PASSED
+    assert town.plane.rules == [Rule("anna@example.test", "bob")]
+
+
+def test_what_the_provider_says_of_a_person_changes_at_each_of_the_persons_providers() -> None:
+    town = Town("keycloak")
+    keycloak = Keycloak()
+    town.lab.__dict__["keycloak"] = keycloak
+    result = town.run(
+        "change-person: {person: anna, email: anna@married.test}", "change-person: {person: anna, verified: false}"
+    )
+    assert result.outcome is Outcome.PASSED, seen(result)
+    assert [where for where, _ in keycloak.told] == ["/company/users/u-1", "/partner/users/u-1"] * 2
+    first, after = keycloak.told[0][1], keycloak.told[-1][1]
+    assert (first["email"], first["emailVerified"], first["lastName"]) == ("anna@married.test", True, "Example")
+    assert (after["email"], after["emailVerified"]) == ("anna@married.test", False), "one change does not undo another"
+    assert result.journal == (), "it is no operator's action"
+
+
+def test_without_a_provider_nobody_can_be_changed_there(town: Town) -> None:
+    result = town.run("change-person: {person: anna, called: Anna Married}")
+    assert last(result) == (Outcome.ERROR, Layer.CONTROL_PLANE)
+    assert "does not run" in seen(result)
+
+
+@pytest.mark.parametrize(
+    ("methods", "step", "passes"),
+    [
+        (["&code_challenge_method=S256"], "{}", True),
+        (["", "&code_challenge_method=S256"], "{}", True),
+        (["&code_challenge_method=S256", ""], "{}", False),
+        (["&code_challenge_method=S256", ""], "{method: none}", True),
+        (["&code_challenge_method=plain"], "{method: plain}", True),
+        ([], "{}", False),
+        ([], "{method: none}", False),
+    ],
+)
+def test_the_last_sign_in_of_the_providers_log_shows_the_challenge(
+    methods: list[str], step: str, *, passes: bool
+) -> None:
+    town = Town("keycloak")
+    town.engine.printed = "\n".join(["Listening", *(ACCESS_LOG.format(more=method) for method in methods)])
+    expected = (Outcome.PASSED, None) if passes else (Outcome.FAILED, Layer.IDENTITY)
+    assert last(town.run(f"expect-challenge: {step}")) == expected
 
 
 def test_what_a_plane_cannot_do_is_said(town: Town) -> None:
-    assert last(town.run("add-local-user: {person: otto}"))[0] is Outcome.ERROR
+    result = town.run("restrict-sign-in: {domains: [corp.test]}")
+    assert last(result)[0] is Outcome.ERROR
+    assert seen(result) == "headscale has no filters for who signs in"
