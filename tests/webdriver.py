@@ -54,7 +54,6 @@ class Chromium:
         return [element[_ELEMENT] for element in found]
 
     def type(self, element: str, words: str) -> None:
-        self._call("POST", f"element/{element}/clear", {})
         self._call("POST", f"element/{element}/value", {"text": words})
 
     def press(self, element: str) -> None:

@@ -163,3 +163,100 @@ def test_names_of_the_lab_are_found_at_their_addresses_and_certified_as_names() 
     assert seen[0].extensions["sni_hostname"] == "id.netbird.test"
     assert str(reply.url) == "https://id.netbird.test/realms/company?x=1", "cookies belong to the name"
     assert str(seen[1].url) == "https://elsewhere.test/"
+
+
+def test_a_browser_knows_the_labs_names_and_whose_cookies_are_whose() -> None:
+    """The cookie of one name is not sent to another, though both are served at one address."""
+    asked: list[httpx.Request] = []
+    pages: dict[str, httpx.Response] = {
+        "nb.test/device": to("https://id.nb.test/auth", **{"set-cookie": "session=nb; Path=/"}),
+        "id.nb.test/auth": page(KEYCLOAK.replace("http://idp/login?session=1&amp;tab=2", "/login")),
+        "id.nb.test/login": to("https://nb.test/done"),
+        "nb.test/done": page("<p>Signed in</p>"),
+    }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return pages[f"{request.headers['host']}{request.url.path}"]
+
+    proxy = IPv4Address("10.1.2.3")
+    known = Browser({"nb.test": proxy, "id.nb.test": proxy}, transport=httpx.MockTransport(answer))
+    assert known.sign_in("https://nb.test/device", ANNA).url == "https://nb.test/done"
+    assert {request.url.host for request in asked} == {"10.1.2.3"}
+    assert [request.extensions["sni_hostname"] for request in asked] == [
+        "nb.test",
+        "id.nb.test",
+        "id.nb.test",
+        "nb.test",
+    ]
+    assert [request.headers.get("cookie") for request in asked] == [None, None, None, "session=nb"]
+
+
+def test_each_browser_is_a_new_one() -> None:
+    asked: list[httpx.Request] = []
+    answers: dict[str, Handler | httpx.Response] = {
+        "GET idp/auth": lambda _: page(KEYCLOAK, **{"set-cookie": "session=anna"}),
+        "POST idp/login": page("<p>Signed in</p>"),
+    }
+    for _ in range(2):
+        browser(answers, asked).sign_in("http://idp/auth", ANNA)
+    assert [request.headers.get("cookie") for request in asked] == [None, "session=anna"] * 2
+
+
+def test_the_first_form_that_is_sent_is_filled_in_and_no_other() -> None:
+    """A search box (GET), a language menu and a second form are no sign-in; unnamed and unchecked fields are not sent."""
+    text = """<form action="/search"><input name="q"></form>
+      <form method="post" action="?step=2"><input name="username" value="somebody"><input type="password" name="password">
+      <input name="nameless-no-more" value="&lt;kept&gt;"><input type="text" value="nameless">
+      <input type="radio" name="plan" value="a"><input type="submit" name="deny" value="Deny"><button name="go">Go</button>
+      <button name="later">Later</button></form>
+      <form method="post" action="/register"><input name="email"></form>"""
+    asked: list[httpx.Request] = []
+    answers: dict[str, Handler | httpx.Response] = {"GET idp/auth": page(text), "POST idp/auth": page("<p>In</p>")}
+    assert browser(answers, asked).sign_in("http://idp/auth?step=1", ANNA).text == "In"
+    assert str(asked[1].url) == "http://idp/auth?step=2"
+    assert form(asked[1]) == {
+        "username": ["anna"],
+        "password": ["secret"],
+        "nameless-no-more": ["<kept>"],
+        "go": [""],
+    }
+
+
+def test_a_name_is_typed_only_where_a_password_is_asked_too() -> None:
+    """A field of that name on another page is shown filled in, as the code of a device is."""
+    asked: list[httpx.Request] = []
+    profile = """<form method="post" action="/ok"><input name="email" value="shown@corp.test"></form>"""
+    answers: dict[str, Handler | httpx.Response] = {
+        "GET idp/auth": page(KEYCLOAK),
+        "POST idp/login": page(profile),
+        "POST idp/ok": page("<p>In</p>"),
+    }
+    browser(answers, asked).sign_in("http://idp/auth", ANNA)
+    assert form(asked[-1]) == {"email": ["shown@corp.test"]}
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500])
+def test_whoever_is_refused_before_being_asked_reads_why_too(status: int) -> None:
+    answers: dict[str, Handler | httpx.Response] = {"GET idp/auth": page("<p>Client not found</p>", status)}
+    with pytest.raises(LoginRefused, match=f"anna was turned away with {status}") as refused:
+        browser(answers, []).sign_in("http://idp/auth", ANNA)
+    assert (refused.value.where, refused.value.why) == ("http://idp/auth", "Client not found")
+    assert "secret" not in f"{refused.value} {ANNA}"
+
+
+def test_a_code_is_exchanged_as_a_form() -> None:
+    asked: list[httpx.Request] = []
+    answers: dict[str, Handler | httpx.Response] = {
+        "POST nb/token": httpx.Response(200, json={"access_token": "jwt"}),
+        "POST nb/other": httpx.Response(400, json={"error": "invalid_grant"}),
+    }
+    one = browser(answers, asked)
+    assert one.post("http://nb/token", {"code": "c", "redirect_uri": "http://localhost:53000/"}) == {
+        "access_token": "jwt"
+    }
+    assert form(asked[0]) == {"code": ["c"], "redirect_uri": ["http://localhost:53000/"]}
+    with pytest.raises(ControlPlaneProblem, match="A form was not accepted") as problem:
+        one.post("http://nb/other", {})
+    assert problem.value.where == "http://nb/other"
+    assert "400" in problem.value.why

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from labs.controlplanes import Context
 from labs.engine import State
 from labs.engine.fake import FakeEngine
 from labs.errors import (
     AddressInUse,
+    ControlPlaneProblem,
     EngineProblem,
     EnvironmentProblem,
     Interrupted,
@@ -22,15 +24,16 @@ from labs.errors import (
     NotReady,
     UsageError,
 )
+from labs.journal import Journal
 from labs.lab import Lab, find, find_all, labels
 from labs.lab.addresses import allocate, host_routes
 from labs.lab.files import LabFiles, state_folder
 from labs.lab.health import existing
-from labs.lab.plan import Plan, checked_name, topologies, topology_folder
+from labs.lab.plan import Plan, access_of, checked_name, topologies, topology_folder
 from labs.lab.removal import Removed, remove
 from labs.lab.up import Step, up
-from labs.model import Host, Inventory, Lan, Peer, Person, Ready, Role
-from labs.timing import SystemClock
+from labs.model import Container, File, Host, Inventory, Lan, Peer, Person, Product, Ready, Role, Settings
+from labs.timing import FakeClock, SystemClock
 from tests.fake_control_plane import FakeControlPlane, runs_everything
 
 KEYCLOAK_HEALTH = 9000
@@ -302,6 +305,21 @@ OIDC_IMAGES = {
 }
 
 
+class LastWords(FakeEngine):
+    """Every container has printed its name."""
+
+    def logs(self, container_id: str, tail: int | None = None) -> str:
+        return f"the last words of {self.spec(container_id).name}"
+
+
+class Certified(FakeEngine):
+    """A proxy that makes an authority of its own once it has started, as Caddy does."""
+
+    def copy_out(self, container_id: str, path: str) -> bytes:
+        assert self.inspect(container_id).state is State.RUNNING
+        return f"PEM of {self.spec(container_id).name}".encode() if path.endswith("/root.crt") else b""
+
+
 def with_provider(engine: FakeEngine, check: Callable[[IPv4Address, Ready], str]) -> tuple[Lab, list[str]]:
     """A lab whose services wait for each other: postgres, keycloak, headscale. What has served, in order."""
     for reference in OIDC_IMAGES.values():
@@ -327,9 +345,37 @@ def with_provider(engine: FakeEngine, check: Callable[[IPv4Address, Ready], str]
     return lab, served
 
 
-def test_services_start_once_those_they_wait_for_serve(engine: FakeEngine, state: Path) -> None:
-    lab, served = with_provider(engine, lambda *_: "")
+def test_services_start_once_those_they_wait_for_serve(engine: FakeEngine) -> None:
+    """Each service is asked twice, and says no the first time; until the yes, nothing that waits for it is there."""
+    asked: list[tuple[int, frozenset[str]]] = []
+
+    def check(_: IPv4Address, ready: Ready) -> str:
+        services = frozenset(found.labels[labels.NAME] for found in engine.containers({labels.ROLE: Role.SERVICE}))
+        asked.append((ready.port, services))
+        return "" if [port for port, _ in asked].count(ready.port) > 1 else "not yet"
+
+    _, served = with_provider(engine, check)
     assert served == ["postgres", "keycloak", "headscale"]
+    there = [frozenset(served[: number + 1]) for number in range(3)]
+    assert asked == [(port, there[number]) for number, port in enumerate((5432, 9000, 8080)) for _ in range(2)]
+
+
+def test_what_waits_for_nothing_starts_meanwhile(engine: FakeEngine) -> None:
+    """A peer's container is there, and its daemon answers, while the first service does not serve yet."""
+
+    tries = iter(range(500))
+
+    def check(_: IPv4Address, ready: Ready) -> str:
+        assert next(tries, None) is not None, "the peer waits for a service"
+        peers = engine.containers({labels.ROLE: Role.PEER})
+        return "" if any(peer.state is State.RUNNING for peer in peers) else "not yet"
+
+    lab, _ = with_provider(engine, check)
+    assert "laptop" in lab.members
+
+
+def test_secrets_are_fresh_and_kept_with_peoples_passwords(engine: FakeEngine, state: Path) -> None:
+    lab, _ = with_provider(engine, lambda *_: "")
     credentials = LabFiles(state / "labs" / lab.run_id).credentials()
     assert credentials is not None
     assert {"person anna", "KEYCLOAK_ADMIN_PASSWORD", "MESH_CLIENT_SECRET", "key"} <= credentials.keys()
@@ -340,7 +386,9 @@ def test_services_start_once_those_they_wait_for_serve(engine: FakeEngine, state
     assert WORDS not in environment["HEADSCALE_OIDC_CLIENT_SECRET"]
 
 
-def test_a_service_that_ends_fails_at_once_and_says_its_last_words(engine: FakeEngine) -> None:
+def test_a_service_that_ends_fails_at_once_and_says_its_last_words() -> None:
+    engine = LastWords(runs_everything)
+
     def check(_: IPv4Address, ready: Ready) -> str:
         if ready.port != KEYCLOAK_HEALTH:
             return ""
@@ -348,9 +396,72 @@ def test_a_service_that_ends_fails_at_once_and_says_its_last_words(engine: FakeE
         engine.stop(keycloak.id)
         return "connection refused"
 
-    with pytest.raises(NotReady, match="keycloak ended"):
+    with pytest.raises(NotReady, match="keycloak ended") as ended:
         with_provider(engine, check)
+    assert ended.value.where == "keycloak"
+    assert ended.value.why == "connection refused\nthe last words of keycloak"
+    created = [name for call, name in engine.calls if call == "create"]
+    assert "mesh-labs-idp-headscale" not in created, "nobody starts what waited for it"
     assert left(engine) == []
+
+
+QUICKSTART_IMAGES = {
+    "CADDY_IMAGE": "c:1",
+    "NETBIRD_DASHBOARD_IMAGE": "d:1",
+    "NETBIRD_SERVER_IMAGE": "s:1",
+    "NETBIRD_IMAGE": "n:1",
+}
+
+
+def test_peers_trust_the_certificate_that_the_proxy_has_made() -> None:
+    engine = Certified(runs_everything)
+    for reference in QUICKSTART_IMAGES.values():
+        engine.add_image(reference)
+    contexts: list[Context] = []
+
+    def drive(_: object, context: Context) -> FakeControlPlane:
+        contexts.append(context)
+        plane = FakeControlPlane(context, api_service="netbird-server")
+        plane.peer_container = lambda peer, image, _: Container(peer.name, image, files=(File("/own", b""),))  # type: ignore[method-assign, assignment]
+        return plane
+
+    wanted = Plan("tls", "netbird-quickstart", Inventory(peers=(Peer("laptop", "alice"),)), QUICKSTART_IMAGES)
+    clock = SystemClock()
+    lab = up(wanted, engine, clock, lambda _: None, drive=drive, check=lambda *_: "")  # type: ignore[arg-type]
+    files = engine.files(lab.machine("laptop").container_id)
+    assert set(files) == {"/own", "/etc/ssl/certs/mesh-labs-authority.pem"}
+    assert files["/etc/ssl/certs/mesh-labs-authority.pem"] == File(
+        "/etc/ssl/certs/mesh-labs-authority.pem", b"PEM of proxy", 0o644
+    )
+    assert set(contexts[-1].services) == {"proxy", "netbird-server"}, "those that an administrator speaks to"
+    assert contexts[-1].authority == "PEM of proxy"
+    assert contexts[-1].joins == "https://netbird.test"
+    assert lab.context.authority == "PEM of proxy", "and a lab that is found again knows it too"
+
+
+def test_a_context_says_which_service_is_missing() -> None:
+    clock = FakeClock()
+    access = access_of("netbird-quickstart")
+    context = Context(Certified(), clock, Journal(clock.now), {}, access=access)
+    for ask in (lambda: context.authority, lambda: context.address("netbird-server")):
+        with pytest.raises(ControlPlaneProblem, match="does not run") as problem:
+            ask()
+        assert problem.value.where in ("proxy", "netbird-server")
+    with pytest.raises(ControlPlaneProblem, match="No identity provider runs"):
+        context.keycloak()
+
+
+def test_what_must_be_decided_at_once_is_configured_before_anybody_is_there(engine: FakeEngine) -> None:
+    settings: list[Settings] = []
+
+    def drive(_: object, context: Context) -> FakeControlPlane:
+        plane = FakeControlPlane(context)
+        plane.configure = settings.append  # type: ignore[method-assign]
+        return plane
+
+    inventory = Inventory(settings=Settings(user_approval=False, lazy_connections=True))
+    up(plan(inventory=inventory), engine, SystemClock(), lambda _: None, drive=drive, check=lambda *_: "")  # type: ignore[arg-type]
+    assert settings == [Settings(user_approval=False)]
 
 
 def test_a_variant_is_the_same_topology_with_other_values() -> None:
@@ -362,5 +473,11 @@ def test_a_variant_is_the_same_topology_with_other_values() -> None:
         for name in ("netbird-external-idp", "netbird-external-idp-2g")
     }
     assert limits == {"netbird-external-idp": 750 << 20, "netbird-external-idp-2g": 2 << 30}
-    with pytest.raises(UsageError, match="netbird-external-idp-3g"):
+    with pytest.raises(UsageError, match="netbird-external-idp-3g") as refused:
         topology_folder("netbird-external-idp-3g")
+    assert "netbird-external-idp-2g" in refused.value.hint
+    assert "netbird-external-idp-2g" in topologies()
+    plans = [Plan("x", name, Inventory(), images) for name in ("netbird-external-idp", "netbird-external-idp-2g")]
+    assert plans[0].settings != plans[1].settings, "another lab, so one is not taken for the other"
+    assert plans[0].product is plans[1].product is Product.NETBIRD
+    assert plans[0].access == plans[1].access
