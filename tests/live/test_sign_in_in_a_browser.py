@@ -24,7 +24,7 @@ pytestmark = pytest.mark.live
 
 # Pages hold hidden fields of these names too, which no person types into.
 _NAME = "input:not([type=hidden])[name=username], input:not([type=hidden])[name=login]"
-_PASSWORD = "input[type=password][name=password]"
+_HIDDEN_WHILE_TYPED = "input[type=password][name=password]"
 LAPTOP, PHONE = Peer("laptop", "", joins=False), Peer("phone", "", joins=False)
 
 
@@ -46,7 +46,7 @@ def in_chromium(browser: Chromium, url: str, name: str, password: str, folder: P
     while buttons := browser.find("form [type=submit]"):
         paths.append(urlsplit(browser.url).path)
         browser.picture(folder / f"page-{len(paths)}.png")
-        for selector, words in ((_NAME, name), (_PASSWORD, password)):
+        for selector, words in ((_NAME, name), (_HIDDEN_WHILE_TYPED, password)):
             for element in browser.find(selector):
                 browser.type(element, words)
         browser.press(buttons[0])

@@ -169,9 +169,9 @@ def test_a_browser_knows_the_labs_names_and_whose_cookies_are_whose() -> None:
     """The cookie of one name is not sent to another, though both are served at one address."""
     asked: list[httpx.Request] = []
     pages: dict[str, httpx.Response] = {
-        "nb.test/device": to("https://id.nb.test/auth", **{"set-cookie": "session=nb; Path=/"}),
-        "id.nb.test/auth": page(KEYCLOAK.replace("http://idp/login?session=1&amp;tab=2", "/login")),
-        "id.nb.test/login": to("https://nb.test/done"),
+        "nb.test/device": to("https://idp.test/auth", **{"set-cookie": "session=nb; Path=/"}),
+        "idp.test/auth": page(KEYCLOAK.replace("http://idp/login?session=1&amp;tab=2", "/login")),
+        "idp.test/login": to("https://nb.test/done"),
         "nb.test/done": page("<p>Signed in</p>"),
     }
 
@@ -180,13 +180,13 @@ def test_a_browser_knows_the_labs_names_and_whose_cookies_are_whose() -> None:
         return pages[f"{request.headers['host']}{request.url.path}"]
 
     proxy = IPv4Address("10.1.2.3")
-    known = Browser({"nb.test": proxy, "id.nb.test": proxy}, transport=httpx.MockTransport(answer))
+    known = Browser({"nb.test": proxy, "idp.test": proxy}, transport=httpx.MockTransport(answer))
     assert known.sign_in("https://nb.test/device", ANNA).url == "https://nb.test/done"
     assert {request.url.host for request in asked} == {"10.1.2.3"}
     assert [request.extensions["sni_hostname"] for request in asked] == [
         "nb.test",
-        "id.nb.test",
-        "id.nb.test",
+        "idp.test",
+        "idp.test",
         "nb.test",
     ]
     assert [request.headers.get("cookie") for request in asked] == [None, None, None, "session=nb"]
@@ -204,12 +204,13 @@ def test_each_browser_is_a_new_one() -> None:
 
 
 def test_the_first_form_that_is_sent_is_filled_in_and_no_other() -> None:
-    """A search box (GET), a language menu and a second form are no sign-in; unnamed and unchecked fields are not sent."""
+    """A search box (GET) and a second form are no sign-in; what has no name or is not checked is not sent."""
     text = """<form action="/search"><input name="q"></form>
-      <form method="post" action="?step=2"><input name="username" value="somebody"><input type="password" name="password">
+      <form method="post" action="?step=2">
+      <input name="username" value="somebody"><input type="password" name="password">
       <input name="nameless-no-more" value="&lt;kept&gt;"><input type="text" value="nameless">
-      <input type="radio" name="plan" value="a"><input type="submit" name="deny" value="Deny"><button name="go">Go</button>
-      <button name="later">Later</button></form>
+      <input type="radio" name="plan" value="a"><input type="submit" name="deny" value="Deny">
+      <button name="go">Go</button><button name="later">Later</button></form>
       <form method="post" action="/register"><input name="email"></form>"""
     asked: list[httpx.Request] = []
     answers: dict[str, Handler | httpx.Response] = {"GET idp/auth": page(text), "POST idp/auth": page("<p>In</p>")}
