@@ -15,7 +15,7 @@ from labs.results import Part
 # The library hooks into all imports to find its own maps, by a way that Python warns of and 3.12 no longer knows.
 sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, pygal.PluginImportFixer)]
 
-_COLOURS = tuple(f"var(--series-{number})" for number in range(1, 9))
+_COLOURS = tuple(f"var(--series-{number})" for number in range(1, 13))
 _STYLE = Style(
     background="transparent",
     plot_background="transparent",

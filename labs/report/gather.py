@@ -23,6 +23,8 @@ from labs.results import (
 
 MIB = 1 << 20
 _DECIMALS = 1
+# A cell that names more pairs than this is taller than what it tells.
+_MOST_PAIRS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,8 @@ def _rows(comparison: StackComparison, topologies: Sequence[str], runs: dict[str
     ]
     yield Row("each peer, anonymous + shared, joined, MiB", tuple(_spread(values, unit=1) for values in each_peer))
     for what, values in _times(runs):
+        if not any(values.values()):
+            continue  # its phase was not measured
         yield Row(what, tuple(_numbers(values[topology]) for topology in topologies))
     for what, values in _outside(runs):
         yield Row(what, tuple(_numbers(values[topology]) for topology in topologies))
@@ -175,8 +179,10 @@ def _findings(comparison: StackComparison, phase: Phase, part: Part) -> Iterable
         yield f"all {len(chosen)} pairs differ"
     elif len({found.finding for _, found in alike}) == 1 and len(alike) == len(chosen):
         yield f"{alike[0][1].finding}, all {len(chosen)} pairs"
-    else:
+    elif len(alike) <= _MOST_PAIRS:
         yield "all pairs differ but " + ", ".join(f"{first} and {second}" for (first, second), _ in alike)
+    else:
+        yield f"{len(chosen) - len(alike)} of {len(chosen)} pairs differ"
 
 
 def _times(runs: dict[str, tuple[LabRun, ...]]) -> Iterable[tuple[str, dict[str, list[float]]]]:
