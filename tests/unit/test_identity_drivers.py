@@ -1,4 +1,4 @@
-"""What each product's driver does about people: calls to its API, its configuration, and its client's own sign-in."""
+"""What each product's driver does about people: calls to its API, its configuration, and its policy."""
 
 from __future__ import annotations
 
