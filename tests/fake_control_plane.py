@@ -69,7 +69,7 @@ class FakeControlPlane:
 
     def join(self, peer: Peer, machine: Machine, key: str = "", timeout_s: float = JOIN_S) -> None:
         if key and key not in self.keys:
-            raise ControlPlaneProblem("refused", where=peer.name, why="invalid key")
+            raise Refused("refused", where=peer.name, why="invalid key")
         if key and self.keys[key]:
             del self.keys[key]
         address = IPv4Address("100.64.0.1") + len(self.peers)
