@@ -325,7 +325,9 @@ class Asker:
             self.lab.clock.wait(_PAUSE_S)
         waited_s = silent[0].started_s - begin_s
         self.held_total_s += held_s
-        self.held_s[_asked(expect)] = min(held_s, self.held_s.get(_asked(expect), held_s))
+        # One after a success has outlasted that already; a later success may include how long a change takes to arrive.
+        if _asked(expect) not in self.success_s:
+            self.held_s[_asked(expect)] = min(held_s, self.held_s.get(_asked(expect), held_s))
         unseen = (f"{expect.target}'s log shows none of them",) if expect.by != "ping" else ()
         gone = f"unreachable after {waited_s:.1f} s: " if waited_s >= _PAUSE_S else ""
         return (f"{gone}{len(silent)} probes over {held_s:.1f} s, none answered, last: {attempt.why}", *unseen)
