@@ -266,6 +266,7 @@ def test_a_former_self_goes_with_its_machines_and_nobody_elses(town: Town) -> No
     result = town.run(
         "switch-provider: {provider: partner}",
         "sign-in: {peer: laptop, person: anna, provider: partner}",
+        "sign-in: {peer: laptop, person: anna, provider: partner}",
         "remove-former-self: {person: anna}",
     )
     assert result.outcome is Outcome.PASSED, seen(result)
