@@ -31,6 +31,7 @@ from labs.yamlsource import KeyPath, Source, load, validated
 _FILE_NAME = "compose.yaml"
 # Looked at before its values are there, a file has this for each variable that it requires: word and number.
 _REQUIRED = "1"
+_PLACEHOLDER = re.compile(r"\{(.*?)\}")
 _COMMENT = re.compile(rb"\s*(#.*|//.*)?")
 
 
@@ -189,6 +190,7 @@ def _check_access(source: Source, spec: ComposeSpec, said: AccessSpec) -> None:
     mentioned += [((*path, "parts", part), service) for part, service in said.parts.items()]
     mentioned += [((*path, "provider"), said.provider)] if said.provider else []
     mentioned += [((*path, "authority", "service"), said.authority.service)] if said.authority else []
+    mentioned += [((*path, "joins"), service) for service in _PLACEHOLDER.findall(said.joins)]
     for where, service in mentioned:
         _known(source, where, service, spec.services, "service")
 

@@ -172,7 +172,7 @@ class PortSpec(_Section):
 
 
 class Dependency(_Section):
-    """Read so that real Compose starts the file; a lab starts everything at once and waits for what serves."""
+    """A lab starts a service once those serve that are to be service_healthy; service_started orders nothing there."""
 
     condition: Literal["service_started", "service_healthy"] = "service_started"
 
@@ -305,6 +305,8 @@ class AccessSpec(_Model):
     def _provided(self) -> AccessSpec:
         if (self.provider is None) != (self.issuers is None):
             raise ValueError("a provider has issuers: the URL that its realms are below")
+        if self.signs_in == "provider" and self.provider is None:
+            raise ValueError("signs-in: provider needs a provider")
         return self
 
 

@@ -93,7 +93,11 @@ class Context:
 
     def run(self, container_id: str, argv: Sequence[str], *, where: str) -> str:
         """Run a command that must succeed, and return what it printed. Raises ControlPlaneProblem."""
-        return succeeded(self.engine.exec(container_id, argv), argv, where)
+        try:
+            return succeeded(self.engine.exec(container_id, argv), argv, where)
+        except Refused as no:
+            # What only asks, or prepares, says nothing about what the product would admit.
+            raise ControlPlaneProblem(no.what, where=where, why=no.why) from no
 
     def wait_inside(self, machine: Machine, test: str, *, what: str, timeout_s: float) -> None:
         """Return once a shell command succeeds in a machine. Raises NotReady."""
@@ -450,8 +454,8 @@ class ControlPlane(Enrolment, Routes, Exits, Names, Policy, Paths, Identity, Pro
 
 
 def command(context: Context, machine: Machine, argv: Sequence[str], scope: Scope) -> str:
-    """Run an operator's command on a machine: in the journal once it has succeeded. Raises ControlPlaneProblem."""
-    output = context.run(machine.container_id, argv, where=machine.name)
+    """Run an operator's command on a machine: in the journal once it has succeeded. Raises Refused."""
+    output = succeeded(context.engine.exec(machine.container_id, argv), argv, machine.name)
     context.journal.record(Kind.COMMAND, scope, machine.name, " ".join(argv))
     return output
 

@@ -13,7 +13,7 @@ from labs.controlplanes import Ability, Audit, ListedUser, Machine, Path, lackin
 from labs.engine import State
 from labs.errors import ControlPlaneProblem, ProbeProblem
 from labs.lab import Lab
-from labs.model import Role
+from labs.model import Person, Role
 from labs.results import Diagnosis, Layer
 from labs.scenario.diagnosis import StepFailed, server_of, why_name, why_reachable, why_unreachable
 from labs.scenario.loader import Scenario
@@ -57,6 +57,7 @@ class Asker:
     addresses: dict[str, IPv4Address] = field(default_factory=dict)
     identities: dict[str, frozenset[str]] = field(default_factory=dict)
     ever: dict[str, frozenset[str]] = field(default_factory=dict)
+    people: dict[str, Person] = field(default_factory=dict)
     recovering: bool = False
     held_total_s: float = 0.0
 
@@ -129,12 +130,12 @@ class Asker:
         def described() -> str:
             try:
                 found = [peer for peer in self.lab.control_plane.listed() if peer.name == name]
+                # A machine may be listed once for each of its owners; the one that is asked about counts.
+                owners = self.current_ids(expect.owner) if expect.owner else frozenset[str]()
             except ControlPlaneProblem as problem:
                 return f"unknown: {problem.what}"
             if not found:
                 return "not listed"
-            # A machine may be listed once for each of its owners; the one that is asked about counts.
-            owners = self.current_ids(expect.owner) if expect.owner else frozenset[str]()
             peer = next((peer for peer in found if peer.owner in owners), found[0])
             return _said_of(
                 peer.online if expect.online is not None else None,
@@ -206,8 +207,9 @@ class Asker:
         """All that the control plane has for a person, or for a user of its own, in the order it made them."""
         users = self.lab.control_plane.users()
         if name in self.scenario.spec.people:
-            person = self.scenario.person(name)
-            return tuple(user for user in users if user.is_person(person))
+            # A product may know a changed person by what the provider says now, or still by what it said before.
+            selves = [self.scenario.person(name), *([self.people[name]] if name in self.people else [])]
+            return tuple(user for user in users if any(user.is_person(self_) for self_ in selves))
         return tuple(user for user in users if user.name == name)
 
     def note_sign_in(self, peer: str, person: str) -> None:

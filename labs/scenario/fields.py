@@ -14,6 +14,7 @@ _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
 _OFFSET = re.compile(r"\.(\d{1,3})")
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*")
+_EMAIL = re.compile(r"[a-z0-9.-]+@[a-z0-9.-]+")
 _LOOKED_UP = re.compile(r"[a-z0-9.-]+(?:\{domain\})?")
 
 
@@ -71,6 +72,12 @@ def _domain(text: str) -> str:
     return text
 
 
+def _email(text: str) -> str:
+    if not _EMAIL.fullmatch(text):
+        raise ValueError("an e-mail address is lower case, as in anna@corp.test")
+    return text
+
+
 def _looked_up(text: str) -> str:
     if not _LOOKED_UP.fullmatch(text):
         raise ValueError("a name to look up, as in printer.office.test, router, or router.{domain}")
@@ -87,7 +94,7 @@ Offset = Annotated[
     WithJsonSchema({"type": ["number", "string"], "description": "place in the network, .2 to .126"}),
 ]
 Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]
-Email = Annotated[str, Field(pattern=r"^[a-z0-9.-]+@[a-z0-9.-]+$")]
+Email = Annotated[str, AfterValidator(_email), WithJsonSchema({"type": "string", "pattern": f"^{_EMAIL.pattern}$"})]
 Question = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,79}$")]
 Domain = Annotated[str, AfterValidator(_domain), WithJsonSchema({"type": "string", "pattern": f"^{_DOMAIN.pattern}$"})]
 LookedUp = Annotated[str, AfterValidator(_looked_up), WithJsonSchema({"type": "string"})]

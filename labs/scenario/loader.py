@@ -92,6 +92,7 @@ def _checked(source: Source, name: str) -> Scenario:
     for path, action in _actions(spec):
         _check_references(source, names, path, action)
         _check_sense(source, spec, path, action)
+        _check_address(source, spec, path, action)
     _check_negatives(source, spec)
     _check_questions(source, spec)
     return Scenario(name.removesuffix(SUFFIX), spec)
@@ -168,6 +169,7 @@ def _check_members(source: Source, spec: ScenarioSpec) -> None:
         if peer.resolver is not None:
             _known(source, ("peers", name, "resolver"), peer.resolver, spec.hosts, "host")
     _check_hosts(source, spec)
+    _check_people(source, spec)
     for name, network_spec in spec.networks.items():
         if network_spec.gateway is not None:
             _check_gateway(source, spec, name, network_spec.gateway)
@@ -183,6 +185,12 @@ def _check_hosts(source: Source, spec: ScenarioSpec) -> None:
             places.add((network, offset))
         for record, target in host.records.items():
             _known(source, ("hosts", name, "records", record), target, spec.hosts, "host")
+
+
+def _check_people(source: Source, spec: ScenarioSpec) -> None:
+    """Steps that take a user or a person could not tell them apart."""
+    for name in spec.people.keys() & {peer.user for peer in spec.peers.values()}:
+        raise source.problem(f"{name} is a user and a person", ("people", name), hint="give one of them another name")
 
 
 def _check_gateway(source: Source, spec: ScenarioSpec, network: str, gateway: str) -> None:
@@ -244,7 +252,16 @@ def _check_sign_in(source: Source, spec: ScenarioSpec, path: KeyPath, action: ve
     if action.provider is None and len(at) > 1:
         raise source.problem(f"{action.person} has several providers", path, hint=f"provider: {' or '.join(at)}")
     if action.provider is not None and action.provider not in at:
-        raise source.problem(f"{action.provider} does not know {action.person}", (*path, "provider"))
+        hint = f"people: {{{action.person}: {{at: [{', '.join((*at, action.provider))}]}}}}"
+        raise source.problem(f"{action.provider} does not know {action.person}", (*path, "provider"), hint=hint)
+
+
+def _check_address(source: Source, spec: ScenarioSpec, path: KeyPath, action: Verb) -> None:
+    """An address is noted at the first sign-in; without one, `kept` could never be true."""
+    signed_in = {done.peer for _, done in _actions(spec) if isinstance(done, verbs.SignIn)}
+    if isinstance(action, verbs.ExpectPeer) and action.address and action.peer not in signed_in:
+        hint = f"sign-in: {{peer: {action.peer}, person: NAME}}"
+        raise source.problem(f"Nobody signs in at {action.peer}, so no address is noted", (*path, "address"), hint=hint)
 
 
 def _check_expect(source: Source, spec: ScenarioSpec, path: KeyPath, expect: Expect) -> None:

@@ -229,7 +229,7 @@ class Actor:
         peer = next(peer for peer in self.scenario.inventory.peers if peer.name == action.peer)
         try:
             self.lab.control_plane.join(peer, self.lab.machine(action.peer), action.key or "", action.within)
-        except ControlPlaneProblem as problem:
+        except Refused as problem:
             if action.refused:
                 return (f"refused: {problem.why.splitlines()[-1] if problem.why else problem.what}",)
             seen = f"{action.peer} could not join: {problem.why or problem.what}"
@@ -300,7 +300,7 @@ class Actor:
             email=action.email or before.email,
             verified=before.verified if action.verified is None else action.verified,
         )
-        self.people[action.person] = person
+        self.people[action.person] = self.asker.people[action.person] = person
         for realm in person.at:
             self.lab.context.keycloak().change_person(realm, person)
         return (f"the provider calls {person.name} {person.called}, {person.email}",)

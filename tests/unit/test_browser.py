@@ -169,9 +169,9 @@ def test_a_browser_knows_the_labs_names_and_whose_cookies_are_whose() -> None:
     """The cookie of one name is not sent to another, though both are served at one address."""
     asked: list[httpx.Request] = []
     pages: dict[str, httpx.Response] = {
-        "nb.test/device": to("https://idp.test/auth", **{"set-cookie": "session=nb; Path=/"}),
-        "idp.test/auth": page(KEYCLOAK.replace("http://idp/login?session=1&amp;tab=2", "/login")),
-        "idp.test/login": to("https://nb.test/done"),
+        "nb.test/device": to("https://id.nb.test/auth", **{"set-cookie": "session=nb; Path=/"}),
+        "id.nb.test/auth": page(KEYCLOAK.replace("http://idp/login?session=1&amp;tab=2", "/login")),
+        "id.nb.test/login": to("https://nb.test/done"),
         "nb.test/done": page("<p>Signed in</p>"),
     }
 
@@ -180,13 +180,13 @@ def test_a_browser_knows_the_labs_names_and_whose_cookies_are_whose() -> None:
         return pages[f"{request.headers['host']}{request.url.path}"]
 
     proxy = IPv4Address("10.1.2.3")
-    known = Browser({"nb.test": proxy, "idp.test": proxy}, transport=httpx.MockTransport(answer))
+    known = Browser({"nb.test": proxy, "id.nb.test": proxy}, transport=httpx.MockTransport(answer))
     assert known.sign_in("https://nb.test/device", ANNA).url == "https://nb.test/done"
     assert {request.url.host for request in asked} == {"10.1.2.3"}
     assert [request.extensions["sni_hostname"] for request in asked] == [
         "nb.test",
-        "idp.test",
-        "idp.test",
+        "id.nb.test",
+        "id.nb.test",
         "nb.test",
     ]
     assert [request.headers.get("cookie") for request in asked] == [None, None, None, "session=nb"]
@@ -261,3 +261,13 @@ def test_a_code_is_exchanged_as_a_form() -> None:
         one.post("http://nb/other", {})
     assert problem.value.where == "http://nb/other"
     assert "400" in problem.value.why
+    answers["POST nb/page"] = page("<p>Sorry</p>")
+    with pytest.raises(ControlPlaneProblem, match="A form was not accepted"):
+        one.post("http://nb/page", {})
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_proxy_that_finds_nobody_behind_it_refuses_nobody(status: int) -> None:
+    with pytest.raises(ControlPlaneProblem, match="A page did not come") as problem:
+        browser({"GET idp/auth": page("Bad Gateway", status)}, []).sign_in("http://idp/auth", ANNA)
+    assert not isinstance(problem.value, LoginRefused)

@@ -295,6 +295,14 @@ def test_every_topology_keeps_the_rules_of_the_house(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_real_compose_knows_when_a_service_that_is_waited_for_is_healthy(folder: Path) -> None:
+    services = yaml.safe_load((folder / "compose.yaml").read_text())["services"]
+    for service in services.values():
+        waited = [name for name, how in service.get("depends_on", {}).items() if how["condition"] == "service_healthy"]
+        assert [name for name in waited if "healthcheck" not in services[name]] == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_every_topology_says_how_it_is_spoken_to_and_what_it_takes(folder: Path) -> None:
     said, wants = access(folder), needs(folder)
     services = {service.name for service in read(folder, {}).services}

@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from labs.controlplanes import Context, ListedPeer, Rule
+from labs.controlplanes import Context, ListedPeer, ListedUser, Rule
 from labs.engine import State
 from labs.engine.fake import FakeEngine
+from labs.errors import ControlPlaneProblem
 from labs.journal import Journal
 from labs.lab import Lab, Member
 from labs.lab.lab import Machine
@@ -27,7 +28,7 @@ from tests.unit.test_scenario_runner import UNDERLAY
 HEAD = """
 title: t
 people: {anna: {at: [company, partner]}, otto: {at: [elsewhere]}, lena: {}}
-peers: {laptop: {}, server: {user: bob}}
+peers: {laptop: {}, server: {user: bob}, tablet: {user: bob, joins: later}}
 steps:
 """
 
@@ -79,7 +80,7 @@ class Town:
         engine.add_image("x:1")
         network = engine.create_network(Network("control", UNDERLAY), "control", {}).id
         members = {}
-        for name in ("laptop", "server", *services):
+        for name in ("laptop", "server", "tablet", *services):
             spec = Container(name, "x:1")
             container = engine.create(spec, name, {"control": network}, {})
             engine.start(container)
@@ -350,3 +351,41 @@ def test_what_a_plane_cannot_do_is_said(town: Town) -> None:
     result = town.run("restrict-sign-in: {domains: [corp.test]}")
     assert last(result)[0] is Outcome.ERROR
     assert seen(result) == "headscale has no filters for who signs in"
+
+
+def test_a_join_that_could_not_be_tried_is_an_error_whatever_was_expected(town: Town) -> None:
+    def away(*_: object) -> None:
+        raise ControlPlaneProblem("POST /api/setup-keys got no answer")
+
+    town.plane.join = away  # type: ignore[method-assign]
+    for step in ("join: {peer: tablet, refused: true}", "observe: {question: q, attempt: {join: {peer: tablet}}}"):
+        result = town.run_only("sign-in: {peer: laptop, person: otto, refused: true}", step)
+        assert last(result) == (Outcome.ERROR, Layer.CONTROL_PLANE)
+
+
+def test_a_person_is_found_by_what_the_provider_says_now() -> None:
+    town = Town("keycloak")
+    town.lab.__dict__["keycloak"] = Keycloak()
+    result = town.run(
+        "change-person: {person: anna, email: anna@married.test}", "expect-user: {user: anna, accounts: 1}"
+    )
+    assert result.outcome is Outcome.PASSED
+    town.plane.people = {
+        key: replace(one, name="-", email="anna@married.test") for key, one in town.plane.people.items()
+    }
+    sign_in = "sign-in: {peer: laptop, person: anna, provider: company}"
+    result = town.run_only(
+        sign_in, "change-person: {person: anna, email: anna@married.test}", "expect-user: {user: anna, accounts: 1}"
+    )
+    assert result.outcome is Outcome.PASSED, seen(result)
+
+
+def test_whose_a_peer_is_cannot_be_said_while_users_are_not_listed(town: Town) -> None:
+    def away() -> tuple[ListedUser, ...]:
+        raise ControlPlaneProblem("no answer")
+
+    town.plane.users = away  # type: ignore[method-assign]
+    town.plane.peers["server"] = ListedPeer("9", "server", IPv4Address("100.64.0.9"), online=True, owner="bob")
+    text = "expect-peer: {peer: server, owner: bob, within: 1s}"
+    refused = "sign-in: {peer: laptop, person: otto, refused: true}"
+    assert last(town.run_only(refused, text)) == (Outcome.FAILED, Layer.CONTROL_PLANE)

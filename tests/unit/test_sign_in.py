@@ -278,3 +278,13 @@ def test_headscale_without_a_provider_asks_nobody_and_signs_nobody_in() -> None:
         desk.sign_in(lambda url: browser.sign_in(url, Login("anna", "")))
     assert refused.value.why == "headscale auth register"
     assert desk.journal == []
+
+
+def test_a_daemon_that_is_dead_refuses_nobody() -> None:
+    engine = FakeEngine(lambda *_: ExecResult(1, "", "failed to connect to local tailscaled"))
+    engine.add_image("x:1")
+    machine = Machine("laptop", engine.create(Container("laptop", "x:1"), "laptop", {}, {}), {})
+    engine.start(machine.container_id)
+    with pytest.raises(ControlPlaneProblem, match="`tailscale debug` ended") as problem:
+        Headscale(context(Server(), HEADSCALE, engine)).sign_in(Peer("laptop", ""), machine, ANNA, "company", 5)
+    assert not isinstance(problem.value, Refused)

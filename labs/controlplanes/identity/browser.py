@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import IPv4Address
 from typing import Any
 from urllib.parse import urljoin
@@ -24,6 +25,7 @@ _MOST_PAGES = 12
 _HERE = ("localhost", "127.0.0.1")
 _WAITING = tuple(f"http://{host}" for host in _HERE)
 _NAMES, _PASSWORDS = ("username", "login", "email"), ("password",)
+_AWAY = (502, 503, 504)  # a proxy's word that nobody serves behind it, which is nobody's refusal
 _DISAGREE = ("cancel", "deny", "reject", "decline", "no")
 
 
@@ -88,6 +90,9 @@ class Browser:
     transport: httpx.BaseTransport | None = None
 
     def __post_init__(self) -> None:
+        # A cookie without a domain is its own name's alone; http.cookiejar would send it to names below that too.
+        policy = DefaultCookiePolicy(strict_ns_domain=DefaultCookiePolicy.DomainStrictNonDomain)
+        self._cookies = httpx.Cookies(CookieJar(policy))
         # No connection is kept: a browser is a value that nobody closes.
         limits = httpx.Limits(max_keepalive_connections=0)
         inner = self.transport or httpx.HTTPTransport(verify=_trusting(self.trusts), limits=limits)
@@ -99,6 +104,8 @@ class Browser:
         """From a URL that a client showed to the last page there is. Raises LoginRefused with that page's words."""
         page, asked = self._get(url), False
         for _ in range(_MOST_PAGES):
+            if page.status in _AWAY:
+                raise ControlPlaneProblem(f"A page did not come: {page.status}", where=page.url, why=page.text)
             if page.status >= 400:
                 raise LoginRefused(f"{login.name} was turned away with {page.status}", where=page.url, why=page.text)
             if asked and page.asks_who:
@@ -118,10 +125,9 @@ class Browser:
     def post(self, url: str, form: Mapping[str, str]) -> Mapping[str, Any]:
         """A client's own call: the JSON that answers a form. Raises ControlPlaneProblem."""
         try:
-            response = self._client.post(url, data=dict(form)).raise_for_status()
-        except httpx.HTTPError as error:
+            found: Mapping[str, Any] = self._client.post(url, data=dict(form)).raise_for_status().json()
+        except (httpx.HTTPError, ValueError) as error:
             raise ControlPlaneProblem("A form was not accepted", where=url, why=str(error)) from error
-        found: Mapping[str, Any] = response.json()
         return found
 
     def _get(self, url: str) -> Page:
@@ -135,7 +141,10 @@ class Browser:
         """Redirects are followed by hand: one that leads to this machine is where a client would listen."""
         for _ in range(_MOST_PAGES):
             try:
+                request.headers.pop("cookie", None)
+                self._cookies.set_cookie_header(request)
                 response = self._client.send(request)
+                self._cookies.extract_cookies(response)
             except httpx.HTTPError as error:
                 raise ControlPlaneProblem("A page did not come", where=str(request.url), why=str(error)) from error
             following = response.next_request
