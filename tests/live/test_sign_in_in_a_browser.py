@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
-from labs.controlplanes import Machine
-from labs.controlplanes.base import interactive
-from labs.controlplanes.headscale import client as tailscale
+from labs.controlplanes import Context, ListedPeer, LocalUsers, control_plane
 from labs.controlplanes.identity import Browser, Login, Page
-from labs.controlplanes.netbird import client as netbird
 from labs.engine import Engine
 from labs.lab import Lab
 from labs.lab.up import up
 from labs.model import Inventory, Peer, Person
-from labs.timing import SIGN_IN_S, SystemClock, until
+from labs.timing import PEERS_LISTED_S, SIGN_IN_S, SystemClock, until
 from tests.live.conftest import Planned
 from tests.webdriver import Chromium, chromium
 
@@ -25,98 +24,116 @@ pytestmark = pytest.mark.live
 # Pages hold hidden fields of these names too, which no person types into.
 _NAME = "input:not([type=hidden])[name=username], input:not([type=hidden])[name=login]"
 _HIDDEN_WHILE_TYPED = "input[type=password][name=password]"
+_MOST_PAGES = 10
 LAPTOP, PHONE = Peer("laptop", "", joins=False), Peer("phone", "", joins=False)
 
 
-class Noting(Browser):
-    """The scripted browser, and the paths of the pages that it was shown."""
+@dataclass(frozen=True)
+class SatAt(Context):
+    """A lab's context in which every visit is made by one browser; all else is the lab's own."""
 
-    paths: list[str]
+    seat: Browser | None = None
 
-    def _follow(self, request: object) -> Page:
-        page = super()._follow(request)  # type: ignore[arg-type]
-        self.paths = [*getattr(self, "paths", []), urlsplit(page.url).path]
-        return page
+    @classmethod
+    def of(cls, lab: Lab, seat: Browser) -> SatAt:
+        return cls(**{own.name: getattr(lab.context, own.name) for own in fields(Context)}, seat=seat)
 
-
-def in_chromium(browser: Chromium, url: str, name: str, password: str, folder: Path) -> list[str]:
-    """What a person does: fill in what is asked, press the button, until no page asks any more. The pages' paths."""
-    browser.open(url)
-    paths: list[str] = []
-    while buttons := browser.find("form [type=submit]"):
-        paths.append(urlsplit(browser.url).path)
-        browser.picture(folder / f"page-{len(paths)}.png")
-        for selector, words in ((_NAME, name), (_HIDDEN_WHILE_TYPED, password)):
-            for element in browser.find(selector):
-                browser.type(element, words)
-        browser.press(buttons[0])
-        assert len(paths) < 10, paths
-    browser.picture(folder / "last.png")
-    return [*paths, urlsplit(browser.url).path]
+    def browser(self) -> Browser:
+        return self.seat or Context.browser(self)
 
 
-def both_ways(lab: Lab, person: Person, login: tuple[str, str], folder: Path) -> tuple[list[str], list[str]]:
-    """The person signs in at the laptop in Chromium and at the phone by script: the pages each of them met."""
-    context = lab.context
+class InChromium(Browser):
+    """What a person does: fill in what is asked and press the button, until no page asks any more."""
+
+    def __init__(self, window: Chromium, folder: Path) -> None:
+        super().__init__({})
+        self.pages: list[str] = []
+        self._window = window
+        self._folder = folder
+
+    def sign_in(self, url: str, login: Login) -> Page:
+        self._window.open(url)
+        while buttons := self._look():
+            for selector, words in ((_NAME, login.name), (_HIDDEN_WHILE_TYPED, login.password)):
+                for element in self._window.find(selector):
+                    self._window.type(element, words)
+            self._window.press(buttons[0])
+            assert len(self.pages) < _MOST_PAGES, self.pages
+        return Page(self._window.url, 200, self._window.text)
+
+    def _look(self) -> list[str]:
+        """Note the page, and return its buttons."""
+        at = urlsplit(self._window.url)
+        self.pages.append(at.netloc + at.path)
+        self._window.picture(self._folder / f"page-{len(self.pages)}.png")
+        return self._window.find("form [type=submit]")
+
+
+class Noting(httpx.BaseTransport):
+    """The scripted browser's connection, and the pages that came through it: what only leads on is none."""
+
+    def __init__(self) -> None:
+        self.pages: list[str] = []
+        self._inner = httpx.HTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = self._inner.handle_request(request)
+        if not response.has_redirect_location:
+            self.pages.append(request.headers["host"] + request.url.path)
+        return response
+
+
+def signed_in(lab: Lab, seat: Browser, person: Person, peer: Peer) -> None:
+    """The product's own sign-in, with this browser; the peer is then connected, and the person's."""
+    plane, machine = control_plane(lab.product, SatAt.of(lab, seat)), lab.machine(peer.name)
+    plane.resume(lab.files.credentials() or {})
+    if isinstance(plane, LocalUsers) and not person.at:
+        plane.add_local_user(person)
+    plane.sign_in(peer, machine, person, next(iter(person.at), ""), SIGN_IN_S)
+
+    def listed() -> ListedPeer | None:
+        return next((one for one in plane.listed() if one.name == peer.name and one.online), None)
+
+    found = until(lab.clock, listed, bool, what=f"{peer.name} online", timeout_s=PEERS_LISTED_S)
+    until(lab.clock, lambda: plane.status(machine), lambda seen: seen.connected, what=peer.name, timeout_s=SIGN_IN_S)
+    assert found
+    assert [found.owner] == [user.id for user in plane.users() if user.is_person(person)]
+
+
+def both_ways(lab: Lab, people: tuple[Person, Person], folder: Path) -> tuple[list[str], list[str]]:
+    """The first person signs in at the laptop in Chromium, the second at the phone by script: the pages each met."""
+    context, noting = lab.context, Noting()
     names = {name: context.address(service) for name, service in context.access.names.items()}
-    met: list[str] = []
-    with chromium(names, folder) as browser:
-        interactive(
-            context,
-            lab.machine("laptop"),
-            command(lab, LAPTOP, lab.machine("laptop")),
-            lambda url: met.extend(in_chromium(browser, url, *login, folder)),
-            SIGN_IN_S,
-        )
-    noting = Noting(names, context.authority)
-
-    interactive(
-        context,
-        lab.machine("phone"),
-        command(lab, PHONE, lab.machine("phone")),
-        lambda url: noting.sign_in(url, Login(*login)),
-        SIGN_IN_S,
-    )
-    owners = {user.id for user in lab.control_plane.users() if user.is_person(person)}
-    listed = until(
-        lab.clock,
-        lambda: {peer.name: peer for peer in lab.control_plane.listed() if peer.online},
-        lambda found: {"laptop", "phone"} <= found.keys(),
-        what="Both machines connected",
-        timeout_s=30,
-    )
-    assert {peer.owner for peer in listed.values()} == owners
-    return met, noting.paths
+    with chromium(names, folder) as window:
+        real = InChromium(window, folder)
+        signed_in(lab, real, people[0], LAPTOP)
+    signed_in(lab, Browser(names, context.authority, noting), people[1], PHONE)
+    return without_ids(real.pages), without_ids(noting.pages)
 
 
-def command(lab: Lab, peer: Peer, machine: Machine) -> list[str]:
-    if lab.product == "headscale":
-        return tailscale.sign_in(lab.context, machine, lab.context.joins, peer.name, SIGN_IN_S)
-    return netbird.sign_in(lab.context.joins, peer.name, SIGN_IN_S)
-
-
-def without_ids(paths: list[str]) -> list[str]:
+def without_ids(pages: list[str]) -> list[str]:
     """A registration's own key is in Headscale's paths."""
-    return ["/register/confirm" if path.startswith("/register/confirm") else path for path in paths]
+    before, sign = "/register/confirm", "/KEY"
+    return [page.partition(before)[0] + before + sign if before in page else page for page in pages]
 
 
 def test_netbird_shows_a_local_user_the_same_pages(engine: Engine, planned: Planned, tmp_path: Path) -> None:
-    person = Person("bert", "Bert Example", "bert@example.test")
-    plan = planned("netbird", inventory=Inventory(peers=(LAPTOP, PHONE), people=(person,)))
-    lab = up(plan, engine, SystemClock(), lambda _: None)
-    plane = lab.control_plane
-    plane.add_local_user(person)  # type: ignore[attr-defined]
-    password = plane._passwords["bert"]  # type: ignore[attr-defined]
-    real, scripted = both_ways(lab, person, (person.email, password), tmp_path)
-    assert without_ids(real) == without_ids(scripted)
+    people = tuple(Person(who, f"{who.title()} Example", f"{who}@example.test") for who in ("bert", "carla"))
+    lab = up(planned("netbird", inventory=inventory(people)), engine, SystemClock(), lambda _: None)
+    real, scripted = both_ways(lab, (people[0], people[1]), tmp_path)
+    assert real == scripted
     assert len(real) == 3, "the code, the password, and the end"
 
 
 def test_headscale_leads_to_keycloak_and_back(engine: Engine, planned: Planned, tmp_path: Path) -> None:
-    person = Person("anna", "Anna Example", "anna@example.test", ("company",))
-    plan = planned("headscale-oidc", inventory=Inventory(peers=(LAPTOP, PHONE), people=(person,)))
-    lab = up(plan, engine, SystemClock(), lambda _: None)
-    password = (lab.files.credentials() or {})["person anna"]
-    real, scripted = both_ways(lab, person, ("anna", password), tmp_path)
-    assert without_ids(real) == without_ids(scripted)
-    assert len(real) == 3, "Keycloak's page, Headscale's question, and the end"
+    people = tuple(
+        Person(who, f"{who.title()} Example", f"{who}@example.test", ("company",)) for who in ("anna", "dora")
+    )
+    lab = up(planned("headscale-oidc", inventory=inventory(people)), engine, SystemClock(), lambda _: None)
+    real, scripted = both_ways(lab, (people[0], people[1]), tmp_path)
+    assert real == scripted
+    assert [page.startswith("keycloak:") for page in real] == [True, False, False], "its page, a question, and the end"
+
+
+def inventory(people: tuple[Person, ...]) -> Inventory:
+    return Inventory(peers=(LAPTOP, PHONE), people=people)
