@@ -12,6 +12,7 @@ LabsError                      carries what, where, why, hint
 │   │   ├── AddressInUse           a network with these addresses exists already
 │   │   └── NoSpace                the engine's disk is full
 │   ├── ImageProblem           an image cannot be had
+│   │   └── RegistryUnreachable    where it would be pulled from does not answer
 │   ├── NotReady               a wait ended before its condition held
 │   ├── ControlPlaneProblem    the product's own API or command did not do it
 │   │   └── Refused                it said no, and it was it that said so
@@ -92,6 +93,10 @@ class NoSpace(EngineProblem):
 
 
 class ImageProblem(EnvironmentProblem):
+    pass
+
+
+class RegistryUnreachable(ImageProblem):
     pass
 
 

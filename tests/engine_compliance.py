@@ -13,8 +13,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from labs.engine import Engine, State
-from labs.errors import AddressInUse, EngineProblem, NotFound
+from labs.engine import Engine, PullProgress, State
+from labs.errors import AddressInUse, EngineProblem, NotFound, RegistryUnreachable
 from labs.model import Attachment, Container, File, Network, VolumeMount
 
 
@@ -52,6 +52,7 @@ class EngineCompliance:
     def test_it_is_an_engine_and_says_which(self, engine: Engine) -> None:
         assert isinstance(engine, Engine)
         assert engine.info().cpus >= 1
+        assert engine.info().architecture in ("amd64", "arm64")
 
     def test_a_container_is_created_started_and_found_by_label(
         self, engine: Engine, image: str, labels: dict[str, str], network: str, subnet: IPv4Network
@@ -132,6 +133,35 @@ class EngineCompliance:
             engine.start("0" * 64)
         assert engine.containers(labels) == ()
         assert image
+
+    def test_an_image_gets_another_name_and_loses_it(self, engine: Engine, image: str) -> None:
+        name = f"{self.name()}:1"
+        engine.tag_image(image, name)
+        assert engine.image(name).id == engine.image(image).id
+        engine.remove_image(name)
+        with pytest.raises(NotFound):
+            engine.image(name)
+        with pytest.raises(NotFound):
+            engine.tag_image("mesh-labs/no-such-image:1", name)
+
+    def test_a_saved_image_comes_back_with_its_labels(self, engine: Engine, image: str) -> None:
+        name = f"{self.name()}:1"
+        engine.tag_image(image, name)
+        before = engine.image(name)
+        pieces = list(engine.save_images([name]))
+        engine.remove_image(name)
+        for _ in range(2):
+            engine.load_images(pieces)
+            assert engine.image(name) == before
+        engine.remove_image(name)
+        with pytest.raises(NotFound):
+            list(engine.save_images([name]))
+
+    def test_a_registry_that_is_not_there_is_named(self, engine: Engine) -> None:
+        seen: list[PullProgress] = []
+        with pytest.raises(RegistryUnreachable, match=r"cannot reach 127\.0\.0\.1:1"):
+            engine.pull_image("127.0.0.1:1/any/image:1", seen.append, 30.0)
+        assert not seen
 
     def test_removing_what_is_gone_is_fine(
         self, engine: Engine, image: str, labels: dict[str, str], network: str

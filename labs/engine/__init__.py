@@ -7,9 +7,12 @@ from labs.engine.protocol import (
     ExecResult,
     ImageInfo,
     NetworkInfo,
+    OnPull,
+    PullProgress,
     State,
     VolumeInfo,
 )
+from labs.engine.pulling import registry_of
 
 __all__ = [
     "ContainerInfo",
@@ -18,6 +21,9 @@ __all__ = [
     "ExecResult",
     "ImageInfo",
     "NetworkInfo",
+    "OnPull",
+    "PullProgress",
     "State",
     "VolumeInfo",
+    "registry_of",
 ]

@@ -15,27 +15,30 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import docker
-import requests
-from docker.errors import APIError, DockerException
+from docker.errors import APIError
 
-from labs.engine import stream
+from labs.engine import docker_images, pulling, stream
 from labs.engine.protocol import (
     ContainerInfo,
     EngineInfo,
     ExecResult,
     ImageInfo,
     NetworkInfo,
+    OnPull,
     State,
     VolumeInfo,
 )
 from labs.engine.terminal import run_on_terminal
-from labs.errors import AddressInUse, EngineProblem, EngineUnavailable, NoSpace, NotFound
+from labs.engine.translation import translated
+from labs.errors import EngineUnavailable, NotFound
 from labs.model import Attachment, Container, File, Network
 
 # Many threads share the client while a lab starts; each may hold a connection in a long exec.
 _CONNECTIONS = 64
-# Image imports and stops may be slow on a loaded machine; every other call answers far sooner.
+# Stops may be slow on a loaded machine; every other call answers far sooner.
 _API_TIMEOUT_S = 120
+# The engine describes itself in the kernel's words, and images in Go's.
+_GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
 class DockerEngine:
@@ -44,7 +47,7 @@ class DockerEngine:
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         _knock(endpoint)
-        with _translated(endpoint):
+        with translated(endpoint):
             self._api = docker.APIClient(
                 base_url=endpoint,
                 version="auto",
@@ -54,7 +57,7 @@ class DockerEngine:
             )
 
     def info(self) -> EngineInfo:
-        with _translated(self.endpoint):
+        with translated(self.endpoint):
             info = self._api.info()
         return EngineInfo(
             endpoint=self.endpoint,
@@ -68,10 +71,11 @@ class DockerEngine:
             memory_bytes=info["MemTotal"],
             rootless=any("rootless" in option for option in info.get("SecurityOptions") or ()),
             local=self._shares_kernel(info["KernelVersion"]),
+            architecture=_GO_ARCHITECTURES.get(info["Architecture"], info["Architecture"]),
         )
 
     def image(self, reference: str) -> ImageInfo:
-        with _translated(reference):
+        with translated(reference):
             found = self._api.inspect_image(reference)  # type: ignore[no-untyped-call]
         digests = found.get("RepoDigests") or ()
         return ImageInfo(
@@ -83,26 +87,39 @@ class DockerEngine:
         )
 
     def images(self, labels: Mapping[str, str]) -> tuple[ImageInfo, ...]:
-        with _translated("images"):
+        with translated("images"):
             found = self._api.images(filters=_label_filter(labels))
         return tuple(self.image(tag) for entry in found for tag in entry.get("RepoTags") or ())
 
     def import_image(self, root: BinaryIO, reference: str, changes: Sequence[str]) -> ImageInfo:
-        repository, _, tag = reference.rpartition(":")
-        with _translated(reference):
-            # The SDK's own helper reads the whole archive into memory first; this one streams.
-            response = self._api.post(
-                self._api.base_url + f"/v{self._api.api_version}/images/create",
-                params={"fromSrc": "-", "repo": repository, "tag": tag, "changes": list(changes)},
-                data=root,
-                headers={"Content-Type": "application/tar"},
-                timeout=_API_TIMEOUT_S * 5,
-            )
-            self._raise_for_stream(response, reference)
+        docker_images.import_root(self._api, root, reference, changes)
         return self.image(reference)
 
+    def pull_image(self, reference: str, on_progress: OnPull, answer_s: float) -> ImageInfo:
+        docker_images.pull(self._api, reference, on_progress, answer_s)
+        # An image for one processor only is pulled whatever it is for, and would say so when it is started: too late.
+        if (wanted := self.info().architecture) != (found := self._architecture(reference)):
+            self.remove_image(reference)
+            raise pulling.problem(f"no matching manifest for {wanted}: the image is for {found}", reference)
+        return self.image(reference)
+
+    def _architecture(self, reference: str) -> str:
+        with translated(reference):
+            return str(self._api.inspect_image(reference)["Architecture"])  # type: ignore[no-untyped-call]
+
+    def tag_image(self, reference: str, name: str) -> None:
+        repository, _, tag = name.rpartition(":")
+        with translated(reference):
+            self._api.tag(reference, repository, tag)
+
+    def save_images(self, references: Sequence[str]) -> Iterator[bytes]:
+        return docker_images.save(self._api, references)
+
+    def load_images(self, pieces: Iterable[bytes]) -> None:
+        docker_images.load(self._api, pieces)
+
     def remove_image(self, reference: str) -> None:
-        with _translated(reference):
+        with translated(reference):
             self._api.remove_image(reference)
 
     def create_network(self, network: Network, name: str, labels: Mapping[str, str]) -> NetworkInfo:
@@ -112,7 +129,7 @@ class DockerEngine:
             subnet=str(network.subnet), iprange=str(upper), gateway=str(network.subnet.network_address + 1)
         )
         options = {"com.docker.network.bridge.enable_ip_masquerade": "false"} if network.transit else {}
-        with self._firewall_turn(), _translated(f"network {network.name} ({network.subnet})"):
+        with self._firewall_turn(), translated(f"network {network.name} ({network.subnet})"):
             made = self._api.create_network(
                 name,
                 driver="bridge",
@@ -125,12 +142,12 @@ class DockerEngine:
         return NetworkInfo(id=made["Id"], name=name, labels=dict(labels), subnets=(network.subnet,))
 
     def networks(self, labels: Mapping[str, str] | None = None) -> tuple[NetworkInfo, ...]:
-        with _translated("networks"):
+        with translated("networks"):
             found = self._api.networks(filters=_label_filter(labels) if labels is not None else None)
         return tuple(_network_info(entry) for entry in found)
 
     def remove_network(self, network_id: str) -> None:
-        with self._firewall_turn(), _translated(network_id), _gone_is_fine():
+        with self._firewall_turn(), translated(network_id), _gone_is_fine():
             self._api.remove_network(network_id)
 
     @contextmanager
@@ -150,21 +167,21 @@ class DockerEngine:
             os.close(folder)
 
     def create_volume(self, name: str, labels: Mapping[str, str]) -> VolumeInfo:
-        with _translated(f"volume {name}"):
+        with translated(f"volume {name}"):
             self._api.create_volume(name, labels=dict(labels))
         return VolumeInfo(name=name, labels=dict(labels))
 
     def volumes(self, labels: Mapping[str, str]) -> tuple[VolumeInfo, ...]:
-        with _translated("volumes"):
+        with translated("volumes"):
             found = self._api.volumes(filters=_label_filter(labels))["Volumes"] or ()
         return tuple(VolumeInfo(entry["Name"], entry.get("Labels") or {}) for entry in found)
 
     def remove_volume(self, name: str) -> None:
-        with _translated(f"volume {name}"), _gone_is_fine():
+        with translated(f"volume {name}"), _gone_is_fine():
             self._api.remove_volume(name)
 
     def create(self, container: Container, name: str, networks: Mapping[str, str], volumes: Mapping[str, str]) -> str:
-        with _translated(f"container {name} from {container.image}"):
+        with translated(f"container {name} from {container.image}"):
             body = _create_body(container, networks, volumes)
             made: str = self._api.create_container_from_config(body, name)["Id"]  # type: ignore[no-untyped-call]
         try:
@@ -178,7 +195,7 @@ class DockerEngine:
         return made
 
     def connect(self, container_id: str, network_id: str, attachment: Attachment) -> None:
-        with _translated(f"network {attachment.network}"):
+        with translated(f"network {attachment.network}"):
             self._api.connect_container_to_network(
                 container_id,
                 network_id,
@@ -187,31 +204,31 @@ class DockerEngine:
             )
 
     def disconnect(self, container_id: str, network_id: str) -> None:
-        with _translated(f"network {network_id}"):
+        with translated(f"network {network_id}"):
             self._api.disconnect_container_from_network(container_id, network_id)
 
     def start(self, container_id: str) -> None:
-        with _translated(f"container {container_id[:12]}"):
+        with translated(f"container {container_id[:12]}"):
             self._api.start(container_id)
 
     def stop(self, container_id: str, grace_s: int = 10) -> None:
-        with _translated(f"container {container_id[:12]}"):
+        with translated(f"container {container_id[:12]}"):
             self._api.stop(container_id, timeout=grace_s)
 
     def pause(self, container_id: str) -> None:
-        with _translated(f"container {container_id[:12]}"):
+        with translated(f"container {container_id[:12]}"):
             self._api.pause(container_id)
 
     def unpause(self, container_id: str) -> None:
-        with _translated(f"container {container_id[:12]}"):
+        with translated(f"container {container_id[:12]}"):
             self._api.unpause(container_id)
 
     def remove(self, container_id: str) -> None:
-        with _translated(f"container {container_id[:12]}"), _gone_is_fine():
+        with translated(f"container {container_id[:12]}"), _gone_is_fine():
             self._api.remove_container(container_id, force=True, v=True)
 
     def exec(self, container_id: str, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
-        with _translated(f"container {container_id[:12]}: {argv[0]}"):
+        with translated(f"container {container_id[:12]}: {argv[0]}"):
             run = self._api.exec_create(container_id, list(argv), stdin=bool(stdin))["Id"]
             try:
                 with stream.opened(self._api, run, tty=False) as connection:
@@ -228,15 +245,15 @@ class DockerEngine:
         return ExecResult(code, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
     def interactive(self, container_id: str, argv: Sequence[str]) -> int:
-        with _translated(f"container {container_id[:12]}: {argv[0]}"):
+        with translated(f"container {container_id[:12]}: {argv[0]}"):
             return run_on_terminal(self._api, container_id, argv)
 
     def copy_in(self, container_id: str, files: Iterable[File]) -> None:
-        with _translated(f"container {container_id[:12]}"):
+        with translated(f"container {container_id[:12]}"):
             self._api.put_archive(container_id, "/", _archive(files))
 
     def copy_out(self, container_id: str, path: str) -> bytes:
-        with _translated(f"container {container_id[:12]}: {path}"):
+        with translated(f"container {container_id[:12]}: {path}"):
             chunks, _ = self._api.get_archive(container_id, path)
             with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
                 member = archive.next()
@@ -246,18 +263,18 @@ class DockerEngine:
                 return content.read()
 
     def logs(self, container_id: str, tail: int | None = None) -> str:
-        with _translated(f"container {container_id[:12]}"):
+        with translated(f"container {container_id[:12]}"):
             text: bytes = self._api.logs(container_id, tail=tail if tail is not None else "all")
         return text.decode(errors="replace")
 
     def follow_logs(self, container_id: str) -> Iterator[str]:
-        with _translated(f"container {container_id[:12]}"):
+        with translated(f"container {container_id[:12]}"):
             chunks = self._api.logs(container_id, stream=True, follow=True)
-        with _translated(f"container {container_id[:12]}"):
+        with translated(f"container {container_id[:12]}"):
             yield from _lines(chunks)
 
     def inspect(self, container_id: str) -> ContainerInfo:
-        with _translated(f"container {container_id[:12]}"):
+        with translated(f"container {container_id[:12]}"):
             found = self._api.inspect_container(container_id)
         state = found["State"]
         return ContainerInfo(
@@ -275,7 +292,7 @@ class DockerEngine:
         )
 
     def containers(self, labels: Mapping[str, str]) -> tuple[ContainerInfo, ...]:
-        with _translated("containers"):
+        with translated("containers"):
             found = self._api.containers(all=True, filters=_label_filter(labels))
         return tuple(
             ContainerInfo(
@@ -290,7 +307,7 @@ class DockerEngine:
         )
 
     def stats(self, container_id: str) -> Mapping[str, object]:
-        with _translated(f"container {container_id[:12]}"):
+        with translated(f"container {container_id[:12]}"):
             document: dict[str, object] = self._api.stats(container_id, stream=False, one_shot=True)
         if not document.get("memory_stats"):
             raise NotFound("A container that does not run has no statistics", where=container_id[:12])
@@ -304,11 +321,6 @@ class DockerEngine:
         import platform  # noqa: PLC0415 - only this rare call needs it
 
         return urlsplit(self.endpoint).scheme in ("unix", "http+unix") and platform.release() == kernel
-
-    @staticmethod
-    def _raise_for_stream(response: requests.Response, reference: str) -> None:
-        if response.status_code >= 400 or '"error"' in response.text:
-            raise _problem(response.text.strip()[-500:], reference)
 
 
 def _create_body(container: Container, networks: Mapping[str, str], volumes: Mapping[str, str]) -> dict[str, Any]:
@@ -430,28 +442,3 @@ def _gone_is_fine() -> Iterator[None]:
         in_progress = error.status_code == 409 and "already in progress" in str(error)
         if error.status_code != 404 and not in_progress:
             raise
-
-
-@contextmanager
-def _translated(where: str) -> Iterator[None]:
-    try:
-        yield
-    except APIError as error:
-        raise _problem(str(error.explanation or error), where, error.status_code) from error
-    except (requests.exceptions.RequestException, DockerException) as error:
-        raise EngineUnavailable(
-            "The container engine does not answer",
-            where=where,
-            why=str(error),
-            hint="inv engine.status, or inv doctor",
-        ) from error
-
-
-def _problem(text: str, where: str, status: int | None = None) -> EngineProblem:
-    if "Pool overlaps" in text or "conflicts with network" in text:
-        return AddressInUse("These addresses belong to another network", where=where, why=text)
-    if "no space left on device" in text:
-        return NoSpace("The engine's disk is full", where=where, why=text, hint="inv doctor shows the disks")
-    if status == 404:
-        return NotFound("The engine has no such thing", where=where, why=text)
-    return EngineProblem("The container engine refused", where=where, why=text)

@@ -7,7 +7,10 @@ for is in `calls`, in order.
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
+import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -21,10 +24,13 @@ from labs.engine.protocol import (
     ExecResult,
     ImageInfo,
     NetworkInfo,
+    OnPull,
+    PullProgress,
     State,
     VolumeInfo,
 )
-from labs.errors import AddressInUse, EngineProblem, NotFound
+from labs.engine.pulling import registry_of
+from labs.errors import AddressInUse, EngineProblem, NotFound, RegistryUnreachable
 from labs.model import Attachment, Container, File, Network
 
 _Thing = TypeVar("_Thing")
@@ -58,6 +64,7 @@ class FakeEngine:
         self._lock = threading.RLock()
         self._serial = itertools.count(1)
         self._images: dict[str, ImageInfo] = {}
+        self._offered: dict[str, Mapping[str, str]] = {}
         self._networks: dict[str, NetworkInfo] = {}
         self._volumes: dict[str, VolumeInfo] = {}
         self._containers: dict[str, _Made] = {}
@@ -75,6 +82,7 @@ class FakeEngine:
             memory_bytes=8 << 30,
             rootless=False,
             local=False,
+            architecture="amd64",
         )
 
     def image(self, reference: str) -> ImageInfo:
@@ -95,6 +103,32 @@ class FakeEngine:
             labels = {key: value.strip('"') for key, _, value in pairs}
             self._images[reference] = ImageInfo(self._id(), reference, len(root.read()), labels, None)
             return self._images[reference]
+
+    def offer(self, reference: str, labels: Mapping[str, str] | None = None) -> None:
+        """A registry has this image."""
+        self._offered[reference] = labels or {}
+
+    def pull_image(self, reference: str, on_progress: OnPull, answer_s: float) -> ImageInfo:
+        with self._recorded("pull_image", f"{reference} {answer_s:g}"):
+            if reference not in self._offered:
+                raise RegistryUnreachable(f"The engine cannot reach {registry_of(reference)}", where=reference)
+            on_progress(PullProgress(1, 1, 1, 1))
+            digest = f"sha256:{self._id()}"
+            self._images[reference] = ImageInfo(self._id(), reference, 1, self._offered[reference], digest)
+            return self._images[reference]
+
+    def tag_image(self, reference: str, name: str) -> None:
+        with self._recorded("tag_image", f"{reference} {name}"):
+            self._images[name] = replace(_known(self._images, reference), reference=name)
+
+    def save_images(self, references: Sequence[str]) -> Iterator[bytes]:
+        with self._recorded("save_images", " ".join(references)):
+            yield _archive([_known(self._images, reference) for reference in references])
+
+    def load_images(self, pieces: Iterable[bytes]) -> None:
+        with self._recorded("load_images", ""):
+            for image in _archived(b"".join(pieces)):
+                self._images.setdefault(image.reference, image)
 
     def remove_image(self, reference: str) -> None:
         with self._recorded("remove_image", reference):
@@ -281,6 +315,34 @@ class FakeEngine:
 
     def _id(self) -> str:
         return f"{next(self._serial):064x}"
+
+
+def _archive(images: Sequence[ImageInfo]) -> bytes:
+    """As `docker save` has it: what an image is, and one list of all. Digests do not travel."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for image in images:
+            facts = {"id": image.id, "size": image.size_bytes, "labels": dict(image.labels)}
+            _add(archive, f"{image.id}.json", facts)
+        listed = [{"Config": f"{one.id}.json", "RepoTags": [one.reference], "Layers": []} for one in images]
+        _add(archive, "manifest.json", listed)
+    return buffer.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, document: object) -> None:
+    content = json.dumps(document).encode()
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    archive.addfile(info, io.BytesIO(content))
+
+
+def _archived(content: bytes) -> Iterator[ImageInfo]:
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        documents = {name: json.load(archive.extractfile(name) or io.BytesIO()) for name in archive.getnames()}
+    for entry in documents["manifest.json"]:
+        facts = documents[entry["Config"]]
+        for reference in entry["RepoTags"]:
+            yield ImageInfo(facts["id"], reference, facts["size"], facts["labels"], None)
 
 
 def _matches(have: Mapping[str, str], wanted: Mapping[str, str]) -> bool:

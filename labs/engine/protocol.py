@@ -2,12 +2,12 @@
 
 Ids are the engine's own. Nothing is found by name: every listing takes labels, and an empty
 label value matches any value of that key. Methods raise the EngineProblem branch of
-`labs.errors` and nothing of the SDK's.
+`labs.errors`, a pull ImageProblem as well, and nothing of the SDK's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
@@ -30,7 +30,8 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """Which engine answers, in values a result can store. `local` tells whether it shares this host's kernel."""
+    """Which engine answers, in values a result can store. `local` tells whether it shares this host's kernel;
+    `architecture` is its processor in Go's word, as images have it: amd64, arm64."""
 
     endpoint: str
     version: str
@@ -43,6 +44,7 @@ class EngineInfo:
     memory_bytes: int
     rootless: bool
     local: bool
+    architecture: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,19 @@ class ImageInfo:
     size_bytes: int
     labels: Mapping[str, str]
     digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """How far a pull is. A layer's size counts from when its download begins; a layer that was here already is done."""
+
+    layers: int
+    layers_done: int
+    here_bytes: int
+    size_bytes: int
+
+
+OnPull = Callable[[PullProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +132,22 @@ class Engine(Protocol):
         `changes` are Dockerfile instructions (ENTRYPOINT, CMD, ENV, LABEL, USER, WORKDIR, EXPOSE,
         VOLUME). Raises NoSpace when the engine's disk is full.
         """
+
+    def pull_image(self, reference: str, on_progress: OnPull, answer_s: float) -> ImageInfo:
+        """Pull `reference` (with a tag), with the login that Docker's own configuration on this side has.
+
+        `answer_s` is how long the registry may take to answer at all. Raises RegistryUnreachable, ImageProblem
+        (denied, rate limit, unknown, another processor), NoSpace.
+        """
+
+    def tag_image(self, reference: str, name: str) -> None:
+        """Give an image another name, with a tag. Raises NotFound."""
+
+    def save_images(self, references: Sequence[str]) -> Iterator[bytes]:
+        """These images as one tar, in pieces, as `docker save` writes it. Raises NotFound, NoSpace."""
+
+    def load_images(self, pieces: Iterable[bytes]) -> None:
+        """Take in what `save_images` gave; images that are there already stay. Raises NoSpace."""
 
     def remove_image(self, reference: str) -> None:
         """Raises NotFound, or EngineProblem while a container uses it."""
