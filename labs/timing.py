@@ -22,6 +22,8 @@ PEERS_LISTED_S = 60.0  # the control plane shows a joined peer as connected; obs
 HOST_READY_S = 20.0  # a web server in a helper container; observed 0.1 s
 RESETTLE_S = 90.0  # clients find a control plane again that was away; observed 10 s (Tailscale)
 ROUTE_S = 30.0  # a route change to every consumer; observed 0.2 to 1 s
+REGISTRY_ANSWER_S = 30.0  # a registry's first answer where a pull is wanted; Docker Hub takes 1 to 2 s
+REGISTRY_TRY_S = 5.0  # the same where a build may follow: a network that drops packets must not cost more
 POLL_S = 0.02  # short against everything that is waited for, longer than a read takes
 
 SIGN_IN_S = 90.0  # somebody signs in at a provider; observed 2 s (Headscale) to 7 s (NetBird's client asks every 5 s)

@@ -66,6 +66,6 @@ def _read(folder: Path) -> tuple[list[tuple[str, RepeatResult]], list[tuple[str,
 
 
 def _alike(one: EnvironmentFacts, here: EnvironmentFacts) -> bool:
-    """The same machine and engine, and the images that a lab would run now: a recipe's hash is in the reference."""
-    current = {recipe.reference for recipe in catalogue().values()}
+    """The same machine and engine, and images that a lab may run now: a built one's reference has its recipe's hash."""
+    current = {name for recipe in catalogue().values() for name in (recipe.reference, recipe.official)}
     return one.machine == here.machine and one.images.keys() <= current

@@ -18,6 +18,9 @@ from labs.yamlsource import load, validated
 
 # Part of every recipe's hash: raise it when a change of the builder makes other images of the same recipes.
 _BUILDER = b"2"
+_BUILT = "mesh-labs/"
+# What is pulled in the place of an image that nobody publishes: it lacks the recipe's files (`brought_files`).
+_SUBSTITUTES = {"toolbox": "busybox:1.37.0"}
 
 
 Octal = Annotated[int, BeforeValidator(lambda text: int(str(text), 8))]
@@ -132,8 +135,19 @@ class Recipe:
         return digest.hexdigest()[:12]
 
     @property
+    def official(self) -> str:
+        """The reference to pull. Every image has one, by a test."""
+        return self.spec.official or _SUBSTITUTES[self.name]
+
+    @property
+    def brought_files(self) -> tuple[TextFile, ...]:
+        """The files that have to be put into a container of the official image."""
+        return self.spec.files if self.name in _SUBSTITUTES else ()
+
+    @property
     def reference(self) -> str:
-        return f"mesh-labs/{self.name}:{self.spec.version}-{self.hash}"
+        """What it is called when it was built here."""
+        return f"{_BUILT}{self.name}:{self.spec.version}-{self.hash}"
 
 
 def catalogue() -> dict[str, Recipe]:
@@ -149,6 +163,19 @@ def recipe(name: str) -> Recipe:
     if name not in recipes:
         raise UsageError(f"There is no image called {name}", hint=nearest(name, recipes))
     return recipes[name]
+
+
+def official_recipe(reference: str) -> Recipe | None:
+    """The recipe that mirrors this official image; None for images of any other name."""
+    if reference.startswith(_BUILT):
+        return None  # by far the most frequent, and needs no look at the files
+    return next((found for found in catalogue().values() if found.official == reference), None)
+
+
+def is_the_real_thing(reference: str) -> bool:
+    """Whether this is the official image of something that can only be stood in for when it is built."""
+    mirrored = official_recipe(reference)
+    return mirrored is not None and bool(mirrored.spec.stand_in)
 
 
 def recipes_for_variables(variables: Iterable[str]) -> dict[str, Recipe]:

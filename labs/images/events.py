@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ImageEvent:
-    """`phase` is one of found, loading, compiling, packing, preparing, ready; `detail` says what exactly."""
+    """`phase` is one of pulling, not pulled:, loading, compiling, packing, preparing, ready; `detail` says what
+    exactly."""
 
     image: str
     phase: str

@@ -6,15 +6,16 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from labs import compose, resources
 from labs.errors import UsageError
-from labs.model import Access, Inventory, Product, Topology
+from labs.images import is_the_real_thing, official_recipe
+from labs.model import Access, File, Inventory, Product, Topology
 from labs.words import nearest
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
@@ -66,6 +67,13 @@ class Plan:
     def toolbox_image(self) -> str:
         return self.images[_TOOLBOX_VARIABLE]
 
+    @cached_property
+    def toolbox_files(self) -> tuple[File, ...]:
+        """What a plain machine's container still needs: an official busybox serves nothing by itself."""
+        mirrored = official_recipe(self.toolbox_image)
+        brought = mirrored.brought_files if mirrored else ()
+        return tuple(File(file.path, file.content.encode(), file.mode) for file in brought)
+
     @property
     def dns_image(self) -> str:
         return self.images[_DNS_VARIABLE]
@@ -93,7 +101,20 @@ class Plan:
         variables |= {variable: str(subnets[network]) for variable, network in needs.subnets.items()}
         variables |= {variable: str(subnets[net][offset]) for variable, (net, offset) in needs.addresses.items()}
         variables |= {variable: _secret(kind) for variable, kind in needs.secrets.items()}
-        return compose.read(self.folder, variables)
+        return _without_stand_ins(compose.read(self.folder, variables))
+
+
+def _without_stand_ins(topology: Topology) -> Topology:
+    """Where a stand-in can only be built, the official image is the real thing."""
+    return replace(
+        topology,
+        services=tuple(
+            replace(service, stand_in=None)
+            if service.stand_in and is_the_real_thing(service.container.image)
+            else service
+            for service in topology.services
+        ),
+    )
 
 
 def image_variables(topology: str, inventory: Inventory) -> tuple[str, ...]:
@@ -104,6 +125,15 @@ def image_variables(topology: str, inventory: Inventory) -> tuple[str, ...]:
     names += [_TOOLBOX_VARIABLE] if inventory.needs_toolbox else []
     names += [_DNS_VARIABLE] if any(host.serves == "dns" for host in inventory.hosts) else []
     return tuple(names)
+
+
+def every_image_variable(names: Iterable[str]) -> tuple[str, ...]:
+    """The image variables of all labs that these topologies can be: with peers, plain hosts, and a site's resolver."""
+    found = {_TOOLBOX_VARIABLE, _DNS_VARIABLE}
+    for name in names:
+        needs = needs_of(name)
+        found |= {_CLIENT_VARIABLES[needs.product], *(v for v in needs.variables if v.endswith("_IMAGE"))}
+    return tuple(sorted(found))
 
 
 def topologies() -> tuple[str, ...]:

@@ -319,6 +319,7 @@ class _Run:
             name=name,
             image=self.plan.toolbox_image,
             command=("sh", "-c", _SERVE, "httpd", *map(str, ports)),
+            files=self.plan.toolbox_files,
             attachments=attachments,
             shares_network_of=shares_network_of,
             cap_drop=("ALL",),

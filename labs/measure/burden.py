@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from labs import compose
 from labs.controlplanes import Context, control_plane
 from labs.engine import Engine
+from labs.images import is_the_real_thing
 from labs.journal import Journal
 from labs.lab.plan import product_of, topology_folder
 from labs.model import Peer, Settings
@@ -20,7 +21,7 @@ def burden(engine: Engine, topology: str, images: Mapping[str, str]) -> Burden:
     return Burden(
         topology=topology,
         services=tuple(counts.images),
-        stand_ins=dict(counts.stand_ins),
+        stand_ins={name: what for name, what in counts.stand_ins.items() if not is_the_real_thing(counts.images[name])},
         published_ports=counts.ports,
         secrets=counts.secrets,
         volumes=counts.volumes,

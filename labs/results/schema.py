@@ -133,7 +133,7 @@ class MutationResult(Model):
 
 
 class ImageFacts(Model):
-    """Which image ran, and where it came from: `source` is build, pull or unknown."""
+    """Which image ran, and where it came from: `source` is build, pull, load or unknown."""
 
     reference: str
     source: str

@@ -18,7 +18,7 @@ import pytest
 
 from labs.engine.fake import FakeEngine
 from labs.errors import FileProblem, ImageProblem, NoSpace, UsageError
-from labs.images import catalogue, ensure, image_facts, rebuild, recipe, status
+from labs.images import Source, Sourcing, catalogue, ensure, image_facts, rebuild, recipe, status
 from labs.images.builder import Cache, build
 from labs.images.catalogue import Artifact, Binary, Recipe, RecipeSpec
 from labs.images.events import ImageEvent
@@ -93,6 +93,7 @@ def package(files: dict[str, bytes]) -> BinaryIO:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
     monkeypatch.setenv("MESH_LABS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MESH_LABS_IMAGES", raising=False)
     return Cache(tmp_path / "cache")
 
 
@@ -112,7 +113,7 @@ def test_every_recipe_is_pinned_and_fills_its_own_variable() -> None:
     for found in recipes:
         assert found.name == found.file.stem
         assert found.reference.startswith(f"mesh-labs/{found.name}:{found.spec.version}-")
-        assert not (found.spec.official or "").endswith(":latest")
+        assert found.official.rpartition(":")[2] not in ("", "latest", found.official)
 
 
 def test_every_image_variable_of_a_topology_has_a_recipe() -> None:
@@ -258,7 +259,7 @@ def test_two_builders_do_the_work_once(cache: Cache) -> None:
 
 def test_progress_names_image_and_phase(cache: Cache, headscale: Recipe) -> None:
     events: list[ImageEvent] = []
-    ensure(FakeEngine(), ["HEADSCALE_IMAGE"], events.append, FakeToolchain())
+    ensure(FakeEngine(), ["HEADSCALE_IMAGE"], events.append, FakeToolchain(), Sourcing(Source.BUILD))
     assert [event.phase for event in events] == [
         "packing",
         "compiling",

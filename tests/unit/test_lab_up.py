@@ -24,14 +24,24 @@ from labs.errors import (
     NotReady,
     UsageError,
 )
+from labs.images import catalogue, recipe
 from labs.journal import Journal
 from labs.lab import Lab, find, find_all, labels
 from labs.lab.addresses import allocate, host_routes
 from labs.lab.files import LabFiles, state_folder
 from labs.lab.health import existing
-from labs.lab.plan import Plan, access_of, checked_name, topologies, topology_folder
+from labs.lab.plan import (
+    Plan,
+    access_of,
+    checked_name,
+    every_image_variable,
+    image_variables,
+    topologies,
+    topology_folder,
+)
 from labs.lab.removal import Removed, remove
 from labs.lab.up import Step, up
+from labs.measure.burden import burden
 from labs.model import Container, File, Host, Inventory, Lan, Peer, Person, Product, Ready, Role, Settings
 from labs.timing import FakeClock, SystemClock
 from tests.fake_control_plane import FakeControlPlane, runs_everything
@@ -89,6 +99,40 @@ def started(engine: FakeEngine, wanted: Plan | None = None, **others: bool) -> t
 def left(engine: FakeEngine) -> list[str]:
     marks = {labels.LAB: ""}
     return [thing.name for thing in (*engine.containers(marks), *engine.networks(marks), *engine.volumes(marks))]
+
+
+def test_an_official_busybox_is_given_the_toolboxs_pages(engine: FakeEngine) -> None:
+    official = recipe("toolbox").official
+    engine.add_image(official)
+    lab, _, _ = started(engine, Plan("one", "headscale", INVENTORY, {**IMAGES, "TOOLBOX_IMAGE": official}))
+    files = engine.files(lab.machine("printer").container_id)
+    assert files["/srv/www/cgi-bin/whoami"].mode == 0o755
+    assert not engine.files(started(engine, plan("two"))[0].machine("printer").container_id)
+
+
+@pytest.mark.parametrize("pulled", [False, True])
+def test_an_official_image_stands_in_for_nothing(pulled: bool) -> None:
+    """NetBird's dashboard can only be stood in for when it is built; Caddy stands for Traefik either way."""
+    found = {r.spec.variable: r.official if pulled else r.reference for r in catalogue().values()}
+    subnets = {"control": IPv4Network("172.30.24.0/24")}
+    topology = Plan("one", "netbird-quickstart", Inventory(), found).topology(subnets)
+    stand_ins = {service.name for service in topology.services if service.stand_in}
+    assert stand_ins == ({"proxy"} if pulled else {"proxy", "dashboard"})
+    assert burden(everything(found), "netbird-quickstart", found).stand_ins.keys() == stand_ins
+
+
+def everything(images: dict[str, str]) -> FakeEngine:
+    engine = FakeEngine()
+    for reference in images.values():
+        engine.add_image(reference)
+    return engine
+
+
+@pytest.mark.parametrize("name", topologies())
+def test_a_set_has_every_image_that_a_lab_may_need(name: str) -> None:
+    hosts = (Host("printer", (("office", 10),), "http"), Host("site", (("office", 53),), "dns"))
+    who = Inventory((Lan("office"),), (Peer("laptop", "alice"),), hosts)
+    assert set(image_variables(name, who)) == set(every_image_variable([name]))
 
 
 def test_a_whole_lab(engine: FakeEngine, state: Path) -> None:
