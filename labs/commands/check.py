@@ -10,7 +10,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from labs.commands.common import console, emit_json, open_engine, words
+from labs.commands.common import IMAGES_HELP, console, emit_json, open_engine, use_images, words
 from labs.errors import CheckFailed, EnvironmentProblem, Interrupted, UsageError
 
 _DEMO = ("headscale", "netbird")
@@ -30,6 +30,7 @@ _PYTEST_EXITS = {1: CheckFailed, 2: Interrupted, 3: EnvironmentProblem, 4: Usage
         "repeat": "How often each runs, each time on a fresh lab.",
         "artefacts": "Where logs, statuses and routes of a failed scenario are kept.",
         "results": "Store each scenario's result in this folder, as JSON.",
+        "images": IMAGES_HELP,
         "dry": "Start nothing: print who takes part, the steps, and what the operator would do.",
     },
 )
@@ -43,6 +44,7 @@ def check(
     repeat: int = 1,
     artefacts: str = "results/artefacts",
     results: str = "",
+    images: str = "",
     dry: bool = False,
 ) -> None:
     """Run scenarios, each on a fresh lab of each topology, as pytest tests.
@@ -56,6 +58,7 @@ def check(
     from labs.lab.plan import topologies  # noqa: PLC0415
 
     files = scenario_files(scenarios)
+    use_images(images)
     if dry:
         _print_plans(files, words(labs, topologies(), "topology"))
         return
@@ -73,8 +76,14 @@ def check(
         raise _PYTEST_EXITS.get(int(code), CheckFailed)("Not every scenario passed", why=f"pytest ended with {code}")
 
 
-@task(help={"json": "Print only JSON.", "out": "Where the result is stored (default: results/demo-TIME.json)."})
-def demo(_: Context, json: bool = False, out: str = "") -> None:
+@task(
+    help={
+        "json": "Print only JSON.",
+        "out": "Where the result is stored (default: results/demo-TIME.json).",
+        "images": IMAGES_HELP,
+    }
+)
+def demo(_: Context, json: bool = False, out: str = "", images: str = "") -> None:
     """Start a Headscale lab and a NetBird lab, run the subnet-route scenario on both, compare, and clean up.
 
     Exits 1 when the scenario fails on one of them. Example:
@@ -85,6 +94,7 @@ def demo(_: Context, json: bool = False, out: str = "") -> None:
     from labs.report.terminal import comparison, scenario_table  # noqa: PLC0415
     from labs.results import Outcome, save  # noqa: PLC0415
 
+    use_images(images)
     output = console(json)
     engine = open_engine()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from labs.commands.usage import nearest
 from labs.errors import UsageError
+
+IMAGES_HELP = "Where images come from: auto, pull, build or load (default: $MESH_LABS_IMAGES, mesh-labs.yaml, auto)."
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -27,6 +30,18 @@ def open_engine(start: bool = True) -> Engine:
     from labs.engine.select import choose  # noqa: PLC0415
 
     return DockerEngine(choose(start=start, on_event=lambda text: print(text, file=sys.stderr)).url)
+
+
+def use_images(source: str) -> None:
+    """Take images from where `--images` says, in this process and in those that it starts; '' changes nothing.
+
+    Raises UsageError when that is not auto, pull, build or load.
+    """
+    if source:
+        from labs.images import Source  # noqa: PLC0415 - start-up time
+        from labs.images.sourcing import SOURCE_VARIABLE  # noqa: PLC0415
+
+        (os.environ[SOURCE_VARIABLE],) = words(source, list(Source), "image source")
 
 
 def remainder(context: Context) -> list[str]:

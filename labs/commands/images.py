@@ -1,38 +1,46 @@
-"""Images: what there is, and building them."""
+"""Images: what there is, and building them; pulling, carrying and checking are in `imagesets`."""
 
 from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
 from labs.commands.common import console, emit_json, open_engine, words
-from labs.errors import EngineUnavailable
+from labs.commands.imagesets import check, engine_or_none, load, pull, save
+
+if TYPE_CHECKING:
+    from labs.images import Status
 
 
 @task(name="list", default=True, help={"json": "Print only JSON."})
 def list_(_: Context, json: bool = False) -> None:
-    """List the images: official reference, the one that is built instead, and where it is now. Example:
+    """List the images: the official one, the one that is built instead, and which of them labs would run now. Example:
 
     inv images
     """
-    from labs.images import catalogue, status  # noqa: PLC0415 - start-up time
+    from pathlib import Path  # noqa: PLC0415 - start-up time
 
+    from labs.images import catalogue, sourcing, status  # noqa: PLC0415
+
+    wanted = sourcing(os.environ, Path.cwd())
+
+    engine = engine_or_none()
     try:
-        engine = open_engine(start=False)
-    except EngineUnavailable:
-        engine = None
-    try:
-        found = [status(engine, recipe) for recipe in catalogue().values()]
+        found = [status(engine, recipe, wanted) for recipe in catalogue().values()]
     finally:
         if engine:
             engine.close()
     rows = [
         {
             "image": entry.recipe.name,
-            "official": entry.recipe.spec.official or "",
+            "official": wanted.pulled_from(entry.recipe.official),
             "built": entry.recipe.reference,
             "where": entry.where,
+            "runs": _which(entry),
             "mib": round(entry.size_bytes / (1 << 20), 1) if entry.size_bytes else None,
         }
         for entry in found
@@ -56,7 +64,7 @@ def build(_: Context, names: str = "", rebuild: bool = False) -> None:
         inv images.build headscale,tailscale
     """
     from labs.commands.bringup import Progress  # noqa: PLC0415 - start-up time
-    from labs.images import catalogue, ensure  # noqa: PLC0415
+    from labs.images import Source, Sourcing, catalogue, ensure  # noqa: PLC0415
     from labs.images import rebuild as build_anew  # noqa: PLC0415
 
     recipes = catalogue()
@@ -68,10 +76,17 @@ def build(_: Context, names: str = "", rebuild: bool = False) -> None:
         if rebuild:
             build_anew(engine, chosen, progress.image)
         else:
-            ensure(engine, [recipe.spec.variable for recipe in chosen], progress.image)
+            variables = [recipe.spec.variable for recipe in chosen]
+            ensure(engine, variables, progress.image, wanted=Sourcing(Source.BUILD))
     finally:
         engine.close()
     out.line(f"{len(chosen)} images are in the engine.")
 
 
-namespace = Collection("images", list_, build)
+def _which(entry: Status) -> str:
+    if not entry.reference:
+        return ""
+    return "built" if entry.reference == entry.recipe.reference else "official"
+
+
+namespace = Collection("images", list_, build, pull, check, save, load)

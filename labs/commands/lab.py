@@ -9,7 +9,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from labs.commands.common import console, emit_json, open_engine, remainder
+from labs.commands.common import IMAGES_HELP, console, emit_json, open_engine, remainder, use_images
 from labs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _LAB_HELP = "The lab's name; may be left out while there is only one."
         "peers": "How many peers join (default 2).",
         "scenario": "A scenario file whose networks, peers and hosts the lab has instead.",
         "keep": "When it fails, keep what was made, to look at.",
+        "images": IMAGES_HELP,
         "json": "Print only JSON.",
     },
 )
@@ -38,6 +39,7 @@ def up(
     peers: int = 2,
     scenario: str = "",
     keep: bool = False,
+    images: str = "",
     json: bool = False,
 ) -> None:
     """Start a lab and wait until every service serves and every peer is connected.
@@ -51,6 +53,7 @@ def up(
     from labs.lab.plan import checked_name, topology_folder  # noqa: PLC0415
 
     topology_folder(topology)
+    use_images(images)
     chosen = checked_name(name or topology)
     inventory = _inventory(peers, scenario)
     out = console(json)

@@ -9,7 +9,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from labs.commands.common import console, emit_json, open_engine, words
+from labs.commands.common import IMAGES_HELP, console, emit_json, open_engine, use_images, words
 from labs.errors import CheckFailed, Matched, UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _MOST_PEERS = 100
         "interval": "Seconds from sweep to sweep.",
         "backend": "cgroup reads the kernel's files, engine the engine's statistics (default: by where the engine is).",
         "out": "The file (default: results/TIME-ID.json). One that is not finished is gone on with.",
+        "images": IMAGES_HELP,
         "json": "Print only JSON.",
     },
 )
@@ -52,6 +53,7 @@ def measure(
     interval: float = 0.5,
     backend: str = "",
     out: str = "",
+    images: str = "",
     json: bool = False,
 ) -> None:
     """Measure topologies on fresh labs, interleaved and never two at once.
@@ -68,6 +70,7 @@ def measure(
 
     if not 1 <= runs <= _MOST_RUNS:
         raise UsageError(f"{runs} runs cannot be made", hint=f"--runs takes 1 to {_MOST_RUNS}")
+    use_images(images)
     output = console(json)
     asked = Order(
         topologies=words(topologies, known(), "topology"),

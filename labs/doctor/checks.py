@@ -61,9 +61,9 @@ class EngineFacts:
 class Facts:
     """The machine as it was found. Sizes in bytes; None where the machine does not say.
 
-    `images_to_build` are neither in the engine nor in the cache; `cgroups` says whether dockerd
-    would find control groups mounted; `clock` and `newest_file` are points in time; `needed` is
-    what each topology takes.
+    `images_to_build` are neither in the engine nor in the cache, and `may_pull` says that they are built
+    only when they cannot be pulled; `cgroups` says whether dockerd would find control groups mounted;
+    `clock` and `newest_file` are points in time; `needed` is what each topology takes.
     """
 
     python: tuple[int, ...]
@@ -85,6 +85,7 @@ class Facts:
     clock: datetime
     newest_file: datetime
     needed: Mapping[str, Needed] = field(default_factory=dict)
+    may_pull: bool = False
 
 
 def judge(facts: Facts, topology: str = "") -> tuple[Check, ...]:
@@ -221,8 +222,9 @@ def _wants(facts: Facts, needed: Needed) -> Iterator[str]:
 def _build_tools(facts: Facts) -> tuple[Check, ...]:
     """Go, gcc and apt. They are needed only for images that are not there yet."""
     missing = facts.images_to_build
-    level = Level.FAIL if missing else Level.WARN
-    need = f"needed to build {', '.join(missing)}" if missing else "needed only to build images, and all are there"
+    level = Level.FAIL if missing and not facts.may_pull else Level.WARN
+    need = f"needed to build {', '.join(missing)}" if missing else "needed only to build images, and none has to be"
+    need += " unless they can be pulled" if missing and facts.may_pull else ""
     return (
         _go(facts, level, need),
         _gcc(facts, level, need),

@@ -21,7 +21,7 @@ from labs.engine.paths import EnginePaths
 from labs.engine.private import PrivateState, private_engine
 from labs.engine.select import DEFAULT_SOCKET, Endpoint, data_folder, look
 from labs.errors import LabsError
-from labs.images import catalogue, status
+from labs.images import Source, Sourcing, catalogue, sourcing, status
 from labs.images.builder import cache_folder
 from labs.lab.plan import needs_of, topologies
 
@@ -50,6 +50,7 @@ def observe(environment: Mapping[str, str], engine: Engine | None, found: Endpoi
     system = HostSystem()
     info = engine.info() if engine else None
     never = environment.get("MESH_LABS_ENGINE") == "never"
+    wanted = sourcing(environment, Path.cwd())
     apt = bool(system.which("apt-get") and system.which("dpkg-deb"))
     return Facts(
         python=sys.version_info[:3],
@@ -65,13 +66,20 @@ def observe(environment: Mapping[str, str], engine: Engine | None, found: Endpoi
         gcc=bool(system.which("gcc")),
         apt=apt,
         may_install=system.is_root() and apt and not never,
-        images_to_build=tuple(r.name for r in catalogue().values() if status(engine, r).where == "absent"),
+        images_to_build=_to_build(engine, wanted),
         ip_forward=_switch(Path("/proc/sys/net/ipv4/ip_forward")),
         bridge_filter=_switch(Path("/proc/sys/net/bridge/bridge-nf-call-iptables")),
         clock=datetime.now(UTC),
         newest_file=datetime.fromtimestamp(Path(labs.__file__).stat().st_mtime, UTC),
         needed={name: needed for name in topologies() if (needed := needs_of(name).needed)},
+        may_pull=wanted.source is Source.AUTO,
     )
+
+
+def _to_build(engine: Engine | None, wanted: Sourcing) -> tuple[str, ...]:
+    if wanted.source in (Source.PULL, Source.LOAD):
+        return ()
+    return tuple(r.name for r in catalogue().values() if status(engine, r, wanted).where == "absent")
 
 
 def cgroups_mounted(mountinfo: str) -> bool:
