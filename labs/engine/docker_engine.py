@@ -98,7 +98,8 @@ class DockerEngine:
     def pull_image(self, reference: str, on_progress: OnPull, answer_s: float) -> ImageInfo:
         docker_images.pull(self._api, reference, on_progress, answer_s)
         # An image for one processor only is pulled whatever it is for, and would say so when it is started: too late.
-        if (wanted := self.info().architecture) != (found := self._architecture(reference)):
+        wanted, found = self.info().architecture, self._architecture(reference)
+        if found not in ("", wanted):
             self.remove_image(reference)
             raise pulling.problem(f"no matching manifest for {wanted}: the image is for {found}", reference)
         return self.image(reference)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from labs import errors
 from labs.commands import namespace
 from labs.commands.usage import typed_names
+from labs.images import Source
 
-DOCS = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+ROOT = Path(__file__).parents[2]
+DOCS = (ROOT / "docs" / "commands.md").read_text()
 COMMANDS = typed_names(namespace)
 
 
@@ -44,3 +48,15 @@ def test_no_row_is_about_a_command_that_does_not_exist() -> None:
 def test_every_exit_code_is_documented() -> None:
     codes = {error.exit_code for error in vars(errors).values() if isinstance(error, type)} | {0, 6}
     assert {int(code) for code in re.findall(r"^\| (\d) \|", DOCS, re.MULTILINE)} == codes
+
+
+def test_the_users_workflow_says_commands_and_options_that_there_are() -> None:
+    document = yaml.safe_load((ROOT / ".github" / "workflows" / "labs.yaml").read_text())
+    (job,) = document["jobs"].values()
+    assert job["env"]["MESH_LABS_IMAGES"] in list(Source)
+    lines = [shlex.split(step["run"]) for step in job["steps"] if "run" in step]
+    assert lines
+    for program, command, *words in lines:
+        assert program == "./inv"
+        options = {name for argument in namespace[command].get_arguments() for name in argument.names}
+        assert {word.removeprefix("--") for word in words if word.startswith("--")} <= options
