@@ -77,7 +77,14 @@ def differences(one: Measurement, other: Measurement) -> list[str]:
         found.append(f"defined otherwise: {', '.join(unlike)}")
     if one.environment.machine != other.environment.machine:
         found.append("another machine or engine")
+    if (here := _sources(one)) != (there := _sources(other)):
+        found.append(f"images from elsewhere: {', '.join(here)}; {', '.join(there)}")
     return found
+
+
+def _sources(measured: Measurement) -> list[str]:
+    """Where the images came from: a product that was built here is not the one that was pulled."""
+    return sorted({facts.source for facts in measured.environment.images.values()})
 
 
 def _chosen(

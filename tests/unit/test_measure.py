@@ -13,8 +13,9 @@ import pytest
 from labs import resources
 from labs.commands.evidence import stored as stored_here
 from labs.errors import NotFound, UsageError
+from labs.images import recipe
 from labs.measure.campaign import Order, _carry_out, _earlier, definition, stored
-from labs.measure.compare import side_by_side
+from labs.measure.compare import differences, side_by_side
 from labs.measure.protocol import Unit, faults, inventory, order
 from labs.measure.sampler import Reading
 from labs.measure.watch import Target, Watch
@@ -22,6 +23,7 @@ from labs.results import (
     Burden,
     EnvironmentFacts,
     Finding,
+    ImageFacts,
     LabRun,
     Measurement,
     Part,
@@ -329,6 +331,26 @@ def test_results_of_several_machines_are_not_read_as_one(tmp_path: Path) -> None
     with pytest.raises(UsageError, match="several machines"):
         stored_here(tmp_path, None)
     assert len(stored_here(tmp_path, ENVIRONMENT).measurements) == 1
+
+
+def test_results_of_built_and_of_official_images_count_here(tmp_path: Path) -> None:
+    """Both are images that labs of this version run; one of another recipe is not."""
+    headscale = recipe("headscale")
+    for number, reference in enumerate((headscale.reference, headscale.official, f"{headscale.reference[:-1]}x")):
+        facts = ImageFacts(reference=reference, source="any", official=None, version=None, digest=None, id="1")
+        environment = ENVIRONMENT.model_copy(update={"images": {reference: facts}})
+        save(measurement().model_copy(update={"environment": environment}), tmp_path / f"{number}.json")
+    assert {name for name, _ in stored_here(tmp_path, ENVIRONMENT).measurements} == {"0.json", "1.json"}
+
+
+def test_measurements_of_built_and_of_pulled_images_are_told_apart() -> None:
+    made = []
+    for source in ("build", "pull"):
+        facts = ImageFacts(reference="x", source=source, official=None, version=None, digest=None, id="1")
+        environment = ENVIRONMENT.model_copy(update={"images": {"x": facts}})
+        made.append(measurement().model_copy(update={"environment": environment}))
+    assert differences(*made) == ["images from elsewhere: build; pull"]
+    assert differences(made[0], made[0]) == []
 
 
 def test_the_newest_is_what_says_so_itself(tmp_path: Path) -> None:
