@@ -78,7 +78,7 @@ def check(_: Context, topologies: str = "", images: str = "", json: bool = False
         raise ImageProblem(
             f"{len(missing)} of {len(found)} images are missing",
             where=", ".join(missing),
-            hint="inv images.load FILE" if wanted.source is Source.LOAD else f"inv up does it: {todo[wanted.source]}",
+            hint="inv images.load FILE" if wanted.source is Source.LOAD else f"inv up would {todo[wanted.source]}",
         )
 
 

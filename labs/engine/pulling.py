@@ -58,7 +58,7 @@ _UNREACHABLE = _Cause(
 _CAUSES = (
     _Cause(("no space left on device",), "The engine's disk is full", "inv doctor shows the disks", NoSpace),
     _Cause(
-        ("toomanyrequests", "too many requests", "pull rate limit"),
+        ("toomanyrequests", "too many requests", "pull rate limit", "http 429"),
         "{registry} lets nobody pull more from here for a while",
         "{login}, or name a mirror in MESH_LABS_MIRROR",
     ),

@@ -236,8 +236,8 @@ def error(code: str, message: str) -> bytes:
     return json.dumps({"errors": [{"code": code, "message": message, "detail": None}]}).encode()
 
 
-def manifest_list(*platforms: tuple[str, str]) -> Says:
-    """A list of manifests for these systems and processors."""
+def manifest_list(name: str, tag: str, *platforms: tuple[str, str]) -> dict[str, Says]:
+    """A list of manifests for these systems and processors, by its tag and by its digest."""
     entries = [
         {
             "mediaType": MANIFEST,
@@ -248,7 +248,8 @@ def manifest_list(*platforms: tuple[str, str]) -> Says:
         for system, processor in platforms
     ]
     document = {"schemaVersion": 2, "mediaType": MANIFEST_LIST, "manifests": entries}
-    return Says(body=json.dumps(document).encode(), kind=MANIFEST_LIST)
+    said = Says(body=json.dumps(document).encode(), kind=MANIFEST_LIST)
+    return {f"/v2/{name}/manifests/{tag}": said, f"/v2/{name}/manifests/{digest(said.body)}": said}
 
 
 def single_image(name: str, tag: str, processor: str, layer: bytes) -> dict[str, Says]:

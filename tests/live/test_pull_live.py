@@ -175,8 +175,8 @@ def test_a_rate_limit_without_the_registrys_own_words(own: DockerEngine) -> None
 
 
 def test_a_list_without_this_processor(own: DockerEngine) -> None:
-    said = registries.manifest_list(("linux", "s390x"), ("windows", "amd64"))
-    with fake_registry({"/v2/a/b/manifests/1": said}) as fake:
+    said = registries.manifest_list("a/b", "1", ("linux", "s390x"), ("windows", "amd64"))
+    with fake_registry(said) as fake:
         found = refused(own, f"{fake.host}/a/b:1")
     assert found.what == "There is no such image for this engine's processor"
     assert "no matching manifest" in found.why

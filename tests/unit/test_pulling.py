@@ -37,6 +37,7 @@ SAID = [
         ),
         LIMIT,
     ),
+    ("error parsing HTTP 429 response body: invalid character 's' looking for beginning of value: \"slow\"", LIMIT),
     ("no matching manifest for linux/arm64/v8 in the manifest list entries", PROCESSOR),
     ('image operating system "windows" cannot be used on this platform', PROCESSOR),
     (
