@@ -103,6 +103,9 @@ def test_build_tools_matter_only_while_an_image_is_missing() -> None:
     bare = replace(GOOD, go=None, gcc=False, apt=False)
     assert levels(bare) == dict.fromkeys(("go", "gcc", "apt"), Level.WARN)
     assert levels(replace(bare, images_to_build=("netbird",))) == dict.fromkeys(("go", "gcc", "apt"), Level.FAIL)
+    pulled = replace(bare, images_to_build=("netbird",), may_pull=True)
+    assert levels(pulled) == dict.fromkeys(("go", "gcc", "apt"), Level.WARN)
+    assert "needed to build netbird unless they can be pulled" in render(judge(pulled))
 
 
 def test_a_compiler_that_can_be_installed_is_no_problem() -> None:
