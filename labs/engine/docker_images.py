@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -93,7 +94,10 @@ def _login(api: docker.APIClient, reference: str) -> bytes | None:
     """What Docker's own configuration has for the registry: config.json, its credsStore and credHelpers."""
     registry = pulling.registry_of(reference)
     try:
-        header: bytes | None = auth.get_config_header(api, registry)
+        with warnings.catch_warnings():
+            # The SDK warns of a helper that is not there, and then raises as well.
+            warnings.filterwarnings("ignore", message="docker-credential-")
+            header: bytes | None = auth.get_config_header(api, registry)
     except DockerException as error:
         raise ImageProblem(
             f"Docker's configuration gives no login for {registry}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import tarfile
@@ -92,9 +93,7 @@ def test_what_is_there_is_not_pulled_again(endpoint: str, registry: Registry, di
 def test_auto_on_a_network_that_answers_nothing(endpoint: str, own: DockerEngine, digests: dict[str, str]) -> None:
     """It asks once or twice, says so, and takes what was built."""
     assert digests
-    for image in own.images({}):
-        if image.reference.partition(":")[0].endswith(("headscale", "tailscale", "busybox")):
-            own.remove_image(image.reference)
+    forget(own, "headscale", "tailscale", "busybox")
     with mute_registry() as host:
         where = {"DOCKER_HOST": endpoint, "MESH_LABS_MIRROR": host, "MESH_LABS_IMAGES": "auto"}
         done = inv("up", "headscale", "--name", "t-auto", "--peers", "1", **where)
@@ -102,6 +101,13 @@ def test_auto_on_a_network_that_answers_nothing(endpoint: str, own: DockerEngine
     assert done.returncode == 0, done.stderr
     assert 1 <= done.stdout.count(f"not pulled: The engine cannot reach {host}") <= 2
     assert recipe("headscale").reference in {image.reference for image in own.images({})}
+
+
+def forget(own: DockerEngine, *names: str) -> None:
+    """Remove these official images, by both of their names, so that their layers go too."""
+    for image in own.images({}):
+        if image.reference.rpartition(":")[0].rpartition("/")[2] in names:
+            own.remove_image(image.reference)
 
 
 def pull(own: DockerEngine, reference: str, answer_s: float = ANSWER_S) -> list[PullProgress]:
@@ -122,8 +128,8 @@ def refused(own: DockerEngine, reference: str) -> ImageProblem:
 
 
 def test_progress_reaches_the_images_size(own: DockerEngine, registry: Registry, digests: dict[str, str]) -> None:
-    reference = f"{registry.host}/netbirdio/netbird:0.77.1"
-    seen = pull(own, reference)
+    forget(own, "netbird")
+    seen = pull(own, f"{registry.host}/netbirdio/netbird:0.77.1")
     assert seen[-1].layers_done == seen[-1].layers == 1
     assert seen[-1].here_bytes == seen[-1].size_bytes > 1 << 20
     assert digests
@@ -193,16 +199,17 @@ def test_an_image_for_another_processor_only(own: DockerEngine) -> None:
     assert "the image is for s390x" in found.why
 
 
+@pytest.fixture(scope="module")
+def locked(own: DockerEngine) -> Iterator[Registry]:
+    """A registry that wants a login, with one image."""
+    login = {"username": registries.USER, "password": registries.PASSWORD}
+    with registries.registry(own, htpasswd=registries.HTPASSWD) as found:
+        found.push("busybox:1", registries.own_recipe("busybox"), **login)
+        yield found
+
+
 class TestLogin:
     """A registry that wants one, and the places where Docker keeps it."""
-
-    @pytest.fixture(scope="class")
-    def locked(self, own: DockerEngine) -> Iterator[Registry]:
-        with registries.registry(own, htpasswd=registries.HTPASSWD) as found:
-            found.push(
-                "busybox:1", registries.own_recipe("busybox"), username=registries.USER, password=registries.PASSWORD
-            )
-            yield found
 
     def pulled(self, endpoint: str, locked: Registry) -> None:
         engine = DockerEngine(endpoint)
@@ -237,7 +244,8 @@ class TestLogin:
     def test_from_the_configuration_file(
         self, endpoint: str, locked: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        auths = {locked.host: {"username": registries.USER, "password": registries.PASSWORD}}
+        words = base64.b64encode(f"{registries.USER}:{registries.PASSWORD}".encode()).decode()
+        auths = {locked.host: {"auth": words}}
         self.config(tmp_path, {"auths": auths}, monkeypatch)
         self.pulled(endpoint, locked)
 
