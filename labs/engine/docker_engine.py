@@ -227,6 +227,11 @@ class DockerEngine:
             code = self._api.exec_inspect(run)["ExitCode"]
         return ExecResult(code, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
+    def pipe(self, container_id: str, argv: Sequence[str]) -> socket.socket:
+        with _translated(f"container {container_id[:12]}: {argv[0]}"):
+            run = self._api.exec_create(container_id, list(argv), stdin=True)["Id"]
+            return stream.piped(self._api, run)
+
     def interactive(self, container_id: str, argv: Sequence[str]) -> int:
         with _translated(f"container {container_id[:12]}: {argv[0]}"):
             return run_on_terminal(self._api, container_id, argv)
