@@ -67,7 +67,7 @@ class DockerEngine:
             cpus=info["NCPU"],
             memory_bytes=info["MemTotal"],
             rootless=any("rootless" in option for option in info.get("SecurityOptions") or ()),
-            local=self._shares_kernel(info["KernelVersion"]),
+            local=self._shares_kernel(info["KernelVersion"], info["Name"]),
         )
 
     def image(self, reference: str) -> ImageInfo:
@@ -304,11 +304,12 @@ class DockerEngine:
     def close(self) -> None:
         self._api.close()
 
-    def _shares_kernel(self, kernel: str) -> bool:
-        """A unix socket may lead into a virtual machine, so the kernel's release decides."""
+    def _shares_kernel(self, kernel: str, host: str) -> bool:
+        """A unix socket may lead into a virtual machine, or to a machine elsewhere that has the same kernel."""
         import platform  # noqa: PLC0415 - only this rare call needs it
 
-        return urlsplit(self.endpoint).scheme in ("unix", "http+unix") and platform.release() == kernel
+        here = (platform.release(), platform.node())
+        return urlsplit(self.endpoint).scheme in ("unix", "http+unix") and here == (kernel, host)
 
     @staticmethod
     def _raise_for_stream(response: requests.Response, reference: str) -> None:
