@@ -241,6 +241,10 @@ class _Run:
             security_opt=("no-new-privileges",),
         )
         machine = self._start(spec, {labels.ROLE: Role.HELPER})
+        # Podman makes a network's bridge, and with it the route, when the first container starts there.
+        if self.routed(subnet):
+            self.engine.remove(machine.container_id)
+            return DIRECT
         self._say("control network", "is reached through a helper")
         return Through(self.engine, machine.container_id)
 
