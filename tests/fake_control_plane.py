@@ -26,6 +26,8 @@ class Answering:
     def dial(self, address: str, port: int, timeout_s: float) -> socket.socket:
         raise ConnectionRefusedError(f"nothing listens on {address}:{port}")
 
+    dial_once_open = dial
+
     def transport(self, authority: str = "") -> httpx.BaseTransport:
         return httpx.MockTransport(self.answer)
 

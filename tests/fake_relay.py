@@ -16,7 +16,7 @@ class FakeRelay:
         self.ended: queue.Queue[tuple[str, ...]] = queue.Queue()
 
     def __call__(self, _: Container, argv: tuple[str, ...], stream: socket.socket) -> None:
-        address, port, _timeout_s = argv[-3:]
+        address, port, _timeout_s, _tries = argv[-4:]
         try:
             self._serve(stream, address, int(port))
         finally:

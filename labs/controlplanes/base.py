@@ -541,7 +541,7 @@ def restart(context: Context, machine: Machine, ready: Ready) -> None:
         if context.engine.inspect(machine.container_id).state is not State.RUNNING:
             words = context.engine.logs(machine.container_id, tail=3).strip()
             raise Refused(f"The service {machine.name} does not start", where=machine.name, why=words[-400:])
-        return serves(context.reach.dial, context.address(machine.name), ready)
+        return serves(context.reach.dial_once_open, context.address(machine.name), ready)
 
     until(
         context.clock,

@@ -24,9 +24,12 @@ from labs.errors import EngineProblem, EngineUnavailable
 _EXEC_S = 20.0
 # busybox nc connects, says so with an empty line, and becomes two copiers; whichever ends takes the other along.
 # They are dd, because busybox cat keeps what comes from a socket until there is more (sendfile).
-_RELAY = """exec 3<&0 4>&1 2>&1; exec nc -w "$3" "$1" "$2" -e sh -c '
+# Before that the port is tried up to $4 times: here a try takes a millisecond, with an exec for each 60.
+_RELAY = """n=0; until [ $n -ge "$4" ] || nc -w 1 "$1" "$2" -e true 2>/dev/null; do n=$((n+1)); sleep 0.05; done
+exec 3<&0 4>&1 2>&1; exec nc -w "$3" "$1" "$2" -e sh -c '
 echo >&4; exec 2>/dev/null; (exec 4>&-; dd bs=65536 <&3; kill $$) & exec dd bs=65536 >&4'"""
 # A browser and an administrator are values that nobody closes, so no connection is kept; a new one costs 0.1 ms.
+_PAUSE_S = 0.05  # as in _RELAY
 _NONE_KEPT = httpx.Limits(max_keepalive_connections=0)
 _PORTS = {"http": 80, "https": 443}
 
@@ -36,6 +39,9 @@ class Reach(Protocol):
 
     def dial(self, address: str, port: int, timeout_s: float) -> socket.socket:
         """A stream to a port; `timeout_s` is its timeout too. Raises OSError, and EngineUnavailable."""
+
+    def dial_once_open(self, address: str, port: int, timeout_s: float) -> socket.socket:
+        """The same for whoever will ask again: where asking is dear, `timeout_s` is spent on a port that is closed."""
 
     def transport(self, authority: str = "") -> httpx.BaseTransport:
         """For HTTP clients. Of certificates it trusts those of `authority` (PEM), and nobody's without one."""
@@ -47,6 +53,8 @@ class Direct:
 
     def dial(self, address: str, port: int, timeout_s: float) -> socket.socket:
         return socket.create_connection((address, port), timeout=timeout_s)
+
+    dial_once_open = dial
 
     def transport(self, authority: str = "") -> httpx.BaseTransport:
         return httpx.HTTPTransport(verify=_trusting(authority), limits=_NONE_KEPT)
@@ -63,7 +71,13 @@ class Through:
     container_id: str
 
     def dial(self, address: str, port: int, timeout_s: float) -> socket.socket:
-        argv = ["sh", "-c", _RELAY, "dial", address, str(port), str(math.ceil(timeout_s))]
+        return self._dial(address, port, timeout_s, tries=0)
+
+    def dial_once_open(self, address: str, port: int, timeout_s: float) -> socket.socket:
+        return self._dial(address, port, timeout_s, tries=int(timeout_s / _PAUSE_S))
+
+    def _dial(self, address: str, port: int, timeout_s: float, tries: int) -> socket.socket:
+        argv = ["sh", "-c", _RELAY, "dial", address, str(port), str(math.ceil(timeout_s)), str(tries)]
         try:
             stream = self.engine.pipe(self.container_id, argv)
         except EngineUnavailable:

@@ -456,7 +456,7 @@ class _Run:
 
     def _serving(self, machine: Machine, address: IPv4Address, ready: Ready) -> None:
         """Wait until a service serves; when it does not, or ends, its last words go into the error."""
-        dial = self.reach.result().dial
+        dial = self.reach.result().dial_once_open
 
         def wrong() -> str:
             seen = self.check(dial, address, ready)

@@ -156,7 +156,8 @@ def cert() -> str:
 
 @pytest.mark.parametrize("kind", ["http", "tcp", "grpc"])
 def test_whether_a_service_serves(reach: Reach, kind: str) -> None:
-    assert "refused" in serves(reach.dial, HERE, Ready(kind, closed(), "/"))
+    for dial in (reach.dial, reach.dial_once_open):
+        assert "refused" in serves(dial, HERE, Ready(kind, closed(), "/"))
     with serving() as port:
         seen = serves(reach.dial, HERE, Ready(kind, port, "/health"))
         assert seen == "" if kind != "grpc" else "is no SETTINGS frame" in seen
@@ -198,4 +199,4 @@ def test_a_command_that_ends_at_once() -> None:
     engine.start(container)
     with pytest.raises(ConnectionError, match="ended before there was a connection"):
         Through(engine, container).dial("10.1.2.3", 80, 1.0)
-    assert engine.calls[-1][1].endswith("dial 10.1.2.3 80 1")
+    assert engine.calls[-1][1].endswith("dial 10.1.2.3 80 1 0")
