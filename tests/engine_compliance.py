@@ -17,6 +17,8 @@ from labs.engine import Engine, PullProgress, State
 from labs.errors import AddressInUse, EngineProblem, NotFound, RegistryUnreachable
 from labs.model import Attachment, Container, File, Network, VolumeMount
 
+SOON_S = 30.0
+
 
 class EngineCompliance:
     @pytest.fixture
@@ -172,6 +174,23 @@ class EngineCompliance:
         engine.remove_network(network)
         engine.remove_network(network)
         engine.remove_volume("mesh-labs-no-such-volume")
+
+    def test_a_stream_is_a_commands_input_and_output(
+        self, engine: Engine, image: str, labels: dict[str, str], network: str
+    ) -> None:
+        made = self.make(engine, self.spec(image, labels), network)
+        with pytest.raises(EngineProblem):
+            engine.pipe(made, ["cat"])
+        engine.start(made)
+        with engine.pipe(made, ["cat"]) as stream:
+            stream.settimeout(SOON_S)
+            for text in (b"one\n", b"two\n"):
+                stream.sendall(text)
+                assert stream.recv(100) == text
+        with engine.pipe(made, ["echo", "bye"]) as stream:
+            stream.settimeout(SOON_S)
+            assert stream.recv(100) == b"bye\n"
+            assert stream.recv(1) == b"", "it ends with the command"
 
     def test_stop_pause_and_stats(self, engine: Engine, image: str, labels: dict[str, str], network: str) -> None:
         made = self.make(engine, self.spec(image, labels, Attachment("net")), network)

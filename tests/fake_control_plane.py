@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import socket
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
+
+import httpx
 
 from labs.controlplanes import Ability, Context, ListedPeer, ListedUser, Machine, Path, PeerStatus, Route, Rule
 from labs.engine import ExecResult
@@ -12,6 +15,21 @@ from labs.errors import ControlPlaneProblem, Refused
 from labs.journal import Kind, Scope
 from labs.model import Container, Peer, Person, Product, Settings
 from labs.timing import JOIN_S
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A Reach whose HTTP is answered by a function; there is nothing else to connect to."""
+
+    answer: Callable[[httpx.Request], httpx.Response]
+
+    def dial(self, address: str, port: int, timeout_s: float) -> socket.socket:
+        raise ConnectionRefusedError(f"nothing listens on {address}:{port}")
+
+    dial_once_open = dial
+
+    def transport(self, authority: str = "") -> httpx.BaseTransport:
+        return httpx.MockTransport(self.answer)
 
 
 @dataclass

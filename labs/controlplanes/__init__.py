@@ -29,6 +29,7 @@ from labs.controlplanes.base import (
     UserApproval,
     succeeded,
 )
+from labs.controlplanes.reach import DIRECT, Reach, Through
 from labs.errors import UsageError
 from labs.model import Access, Product, Settings
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from labs.controlplanes.netbird import NetBird
 
 __all__ = [
+    "DIRECT",
     "Ability",
     "Approvals",
     "Audit",
@@ -50,6 +52,7 @@ __all__ = [
     "Machine",
     "Path",
     "PeerStatus",
+    "Reach",
     "Resource",
     "Resources",
     "Route",
@@ -57,6 +60,7 @@ __all__ = [
     "Rule",
     "SignInFilter",
     "SignInFilters",
+    "Through",
     "UserApproval",
     "actions",
     "control_plane",

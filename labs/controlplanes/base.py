@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from labs.controlplanes.identity import Browser, Keycloak
 from labs.controlplanes.identity.keycloak import KEYCLOAK_PORT
+from labs.controlplanes.reach import DIRECT, Reach
 from labs.controlplanes.ready import serves
 from labs.engine import Engine, ExecResult, State
 from labs.engine.waiting import wait_inside
@@ -18,9 +19,6 @@ from labs.errors import ControlPlaneProblem, LabsError, Refused
 from labs.journal import Journal, Kind, Scope
 from labs.model import Access, Container, File, Peer, Person, Product, Ready, Settings
 from labs.timing import JOIN_S, SERVICE_READY_S, SIGN_IN_POLL_S, Clock, until
-
-if TYPE_CHECKING:
-    import httpx
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +37,7 @@ NOWHERE = Access(api="", api_port=0, joins="", parts={})
 class Context:
     """What a driver works with: `services` that run, how they are spoken to, and the network `control` of the peers.
 
-    `secrets` are the topology's, by variable, and people's passwords. `transport` replaces the direct connection to
-    the control plane where its address cannot be reached.
+    `secrets` are the topology's, by variable, and people's passwords.
     """
 
     engine: Engine
@@ -50,7 +47,7 @@ class Context:
     control: str = "control"
     access: Access = NOWHERE
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    transport: httpx.BaseTransport | None = None
+    reach: Reach = DIRECT
 
     def address(self, service: str) -> IPv4Address:
         """Where a service listens. Raises ControlPlaneProblem when it does not run."""
@@ -78,14 +75,14 @@ class Context:
     def browser(self) -> Browser:
         """A browser that knows the services by their names, and nothing of anybody."""
         names = {name: self.address(service) for name, service in self.access.names.items() if service in self.services}
-        return Browser(names, self.authority, self.transport)
+        return Browser(names, self.reach.transport(self.authority))
 
     def keycloak(self) -> Keycloak:
         """The identity provider's administration. Raises ControlPlaneProblem where there is none."""
         if self.access.provider is None:
             raise ControlPlaneProblem("No identity provider runs in this topology")
         url = f"http://{self.address(self.access.provider)}:{KEYCLOAK_PORT}"
-        return Keycloak(url, self.secrets["KEYCLOAK_ADMIN_PASSWORD"], self.transport)
+        return Keycloak(url, self.secrets["KEYCLOAK_ADMIN_PASSWORD"], self.reach.transport())
 
     def issuer(self, provider: str) -> str:
         """The URL that a provider, a realm, is known by to everybody."""
@@ -544,7 +541,7 @@ def restart(context: Context, machine: Machine, ready: Ready) -> None:
         if context.engine.inspect(machine.container_id).state is not State.RUNNING:
             words = context.engine.logs(machine.container_id, tail=3).strip()
             raise Refused(f"The service {machine.name} does not start", where=machine.name, why=words[-400:])
-        return serves(context.address(machine.name), ready)
+        return serves(context.reach.dial_once_open, context.address(machine.name), ready)
 
     until(
         context.clock,

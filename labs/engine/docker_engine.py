@@ -70,7 +70,7 @@ class DockerEngine:
             cpus=info["NCPU"],
             memory_bytes=info["MemTotal"],
             rootless=any("rootless" in option for option in info.get("SecurityOptions") or ()),
-            local=self._shares_kernel(info["KernelVersion"]),
+            local=self._shares_kernel(info["KernelVersion"], info["Name"]),
             architecture=_GO_ARCHITECTURES.get(info["Architecture"], info["Architecture"]),
         )
 
@@ -245,6 +245,11 @@ class DockerEngine:
             code = self._api.exec_inspect(run)["ExitCode"]
         return ExecResult(code, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
+    def pipe(self, container_id: str, argv: Sequence[str]) -> socket.socket:
+        with translated(f"container {container_id[:12]}: {argv[0]}"):
+            run = self._api.exec_create(container_id, list(argv), stdin=True)["Id"]
+            return stream.piped(self._api, run)
+
     def interactive(self, container_id: str, argv: Sequence[str]) -> int:
         with translated(f"container {container_id[:12]}: {argv[0]}"):
             return run_on_terminal(self._api, container_id, argv)
@@ -317,11 +322,12 @@ class DockerEngine:
     def close(self) -> None:
         self._api.close()
 
-    def _shares_kernel(self, kernel: str) -> bool:
-        """A unix socket may lead into a virtual machine, so the kernel's release decides."""
+    def _shares_kernel(self, kernel: str, host: str) -> bool:
+        """A unix socket may lead into a virtual machine, or to a machine elsewhere that has the same kernel."""
         import platform  # noqa: PLC0415 - only this rare call needs it
 
-        return urlsplit(self.endpoint).scheme in ("unix", "http+unix") and platform.release() == kernel
+        here = (platform.release(), platform.node())
+        return urlsplit(self.endpoint).scheme in ("unix", "http+unix") and here == (kernel, host)
 
 
 def _create_body(container: Container, networks: Mapping[str, str], volumes: Mapping[str, str]) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import socket
 import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, BinaryIO, TypeVar
@@ -36,6 +37,7 @@ from labs.model import Attachment, Container, File, Network
 _Thing = TypeVar("_Thing")
 
 OnExec = Callable[[Container, tuple[str, ...]], ExecResult]
+OnPipe = Callable[[Container, tuple[str, ...], socket.socket], None]
 
 
 @dataclass
@@ -55,10 +57,14 @@ def _not_found(container: Container, argv: tuple[str, ...]) -> ExecResult:
 
 
 class FakeEngine:
-    """An Engine without Docker. `fail_on` maps a method name to the error its next call raises."""
+    """An Engine without Docker. `fail_on` maps a method name to the error its next call raises.
 
-    def __init__(self, on_exec: OnExec = _not_found) -> None:
+    `on_pipe` is the command at the other end of a stream, in a thread of its own; without one it ends at once.
+    """
+
+    def __init__(self, on_exec: OnExec = _not_found, on_pipe: OnPipe = lambda *_: None) -> None:
         self.on_exec = on_exec
+        self.on_pipe = on_pipe
         self.calls: list[tuple[str, str]] = []
         self.fail_on: dict[str, BaseException] = {}
         self._lock = threading.RLock()
@@ -233,6 +239,17 @@ class FakeEngine:
             made = self._running(container_id)
             made.inputs += [stdin] if stdin else []
         return self.on_exec(made.spec, tuple(argv))
+
+    def pipe(self, container_id: str, argv: Sequence[str]) -> socket.socket:
+        with self._recorded("pipe", " ".join(argv)):
+            spec = self._running(container_id).spec
+        ours, theirs = socket.socketpair()
+        threading.Thread(target=self._serve_pipe, args=(spec, tuple(argv), theirs), daemon=True).start()
+        return ours
+
+    def _serve_pipe(self, spec: Container, argv: tuple[str, ...], stream: socket.socket) -> None:
+        with stream, suppress(ConnectionError):
+            self.on_pipe(spec, argv, stream)
 
     def interactive(self, container_id: str, argv: Sequence[str]) -> int:
         return self.exec(container_id, argv).exit_code

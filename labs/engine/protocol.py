@@ -7,6 +7,7 @@ label value matches any value of that key. Methods raise the EngineProblem branc
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -196,6 +197,13 @@ class Engine(Protocol):
         """Run a command to its end, `stdin` as its whole input.
 
         A command that cannot be executed gives exit code 126 or 127, no exception.
+        """
+
+    def pipe(self, container_id: str, argv: Sequence[str]) -> socket.socket:
+        """Start a command and return a stream that is its standard input and output; the caller closes it.
+
+        It ends when the command does; closing it, or its writing side, ends the command's input and the stream.
+        What the command writes to standard error is dropped. Raises EngineProblem unless the container runs.
         """
 
     def interactive(self, container_id: str, argv: Sequence[str]) -> int:

@@ -6,9 +6,11 @@ Frame (Engine API, "Attach to a container"): 1 byte stream (1 stdout, 2 stderr),
 
 from __future__ import annotations
 
+import selectors
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from typing import Any
@@ -36,6 +38,42 @@ def opened(api: Any, exec_id: str, *, tty: bool) -> Iterator[Connection]:
     finally:
         response.close()
         wrapped.close()
+
+
+def piped(api: Any, exec_id: str) -> socket.socket:
+    """Start an exec and return a socket that is its stdin and stdout; a thread between takes the frames apart."""
+    with ExitStack() as stack:
+        connection = stack.enter_context(opened(api, exec_id, tty=False))
+        ours, theirs = socket.socketpair()
+        stack.enter_context(theirs)
+        # A daemon: whoever forgets to close the stream must not keep the process from ending.
+        arguments = (connection, theirs, stack.pop_all())
+        threading.Thread(target=_pass_on, args=arguments, name=f"pipe {exec_id[:12]}", daemon=True).start()
+    return ours
+
+
+def _pass_on(opened: Connection, user: socket.socket, closing: ExitStack) -> None:
+    """Both ways until one side ends; with the connection the engine ends the command's standard input."""
+    # Whoever closed a side that something was still on its way to did not want it.
+    with closing, suppress(ConnectionError), selectors.DefaultSelector() as selector:
+        rest = _stdout(opened.ahead, user)
+        for one in (opened.socket, user):
+            selector.register(one, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if not (data := key.fileobj.recv(65536)):  # type: ignore[union-attr]
+                    return
+                if key.fileobj is user:
+                    opened.socket.sendall(data)
+                else:
+                    rest = _stdout(rest + data, user)
+
+
+def _stdout(data: bytes, user: socket.socket) -> bytes:
+    """Hand over what came on stdout, and return what is incomplete."""
+    frames, rest = split(data)
+    user.sendall(b"".join(payload for number, payload in frames if number != STDERR))
+    return rest
 
 
 def read_ahead(reader: BufferedReader, connection: socket.socket) -> bytes:

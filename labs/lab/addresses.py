@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from labs.errors import EnvironmentProblem
+from labs.errors import EnvironmentProblem, UsageError
 
 # Private, because Tailscale's client trusts plain HTTP only there, and far from 100.64.0.0/10, the overlay.
 # Docker's own pools (172.17-31, 192.168) are left to Docker; the low half of 10/8 to people's networks.
@@ -17,6 +18,7 @@ _POOL = IPv4Network("10.128.0.0/9")
 # Public to everybody's rules (an exit node forwards it), and nobody's: RFC 2544 set it aside for benchmarks.
 _PUBLIC_POOL = IPv4Network("198.18.0.0/15")
 _LENGTH = 24
+REACH_VARIABLE = "MESH_LABS_REACH"
 _ROUTES = Path("/proc/net/route")
 
 
@@ -49,6 +51,21 @@ def host_routes(table: str | None = None) -> tuple[IPv4Network, ...]:
     rows = (line.split("\t") for line in table.splitlines()[1:])
     routes = (IPv4Network((_dotted(row[1]), _dotted(row[7]))) for row in rows if len(row) > 7)
     return tuple(route for route in routes if route.prefixlen > 0)
+
+
+def is_routed(prefix: IPv4Network, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this host has a route of its own to a lab's network, as it has to every bridge of an engine beside it.
+
+    A prefix is chosen apart from all routes there were, so one that is there now is the network's. MESH_LABS_REACH
+    decides instead when it says `direct` or `exec`. Raises UsageError for any other word.
+    """
+    match environment.get(REACH_VARIABLE, ""):
+        case "":
+            return prefix in host_routes()
+        case "direct" | "exec" as word:
+            return word == "direct"
+        case word:
+            raise UsageError(f"{REACH_VARIABLE} is '{word}'", hint="direct, exec, or leave it unset")
 
 
 def _dotted(hexadecimal: str) -> str:

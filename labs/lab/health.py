@@ -17,7 +17,9 @@ def problems(lab: Lab) -> tuple[str, ...]:
     found = [f"{member.name} is {member.state}" for member in lab.members.values() if member.state is not State.RUNNING]
     for member in lab.with_role(Role.SERVICE):
         address = member.machine.addresses.get(lab.control)
-        if member.state is State.RUNNING and member.ready and address and (seen := serves(address, member.ready)):
+        if member.state is not State.RUNNING or not member.ready or not address:
+            continue
+        if seen := serves(lab.reach.dial, address, member.ready):
             found.append(f"{member.name} does not serve: {seen}")
     return tuple(found)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Network
 
-from labs.controlplanes import Context, ControlPlane, Machine, control_plane
+from labs.controlplanes import DIRECT, Context, ControlPlane, Machine, Reach, Through, control_plane
 from labs.engine import ContainerInfo, Engine, NetworkInfo, State
 from labs.errors import NotFound, UsageError
 from labs.journal import Journal
@@ -19,6 +19,7 @@ from labs.timing import Clock
 from labs.words import nearest
 
 WEB = "-web"  # what the name of a peer's web server ends in
+WAY_IN = "way_in"  # the helper on the control network; no peer or host can be called that
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,18 @@ class Lab:
         return driver
 
     @property
+    def reach(self) -> Reach:
+        """The way that `up` found: through the helper where it started one."""
+        if WAY_IN in self.members:
+            return Through(self.engine, self.machine(WAY_IN).container_id)
+        return DIRECT
+
+    @property
     def context(self) -> Context:
         services = {member.name: member.machine for member in self.with_role(Role.SERVICE)}
         secrets = self.files.credentials() or {}
         access = access_of(self.topology)
-        return Context(self.engine, self.clock, self.journal, services, self.control, access, secrets)
+        return Context(self.engine, self.clock, self.journal, services, self.control, access, secrets, self.reach)
 
 
 def find(engine: Engine, name: str, clock: Clock) -> Lab:

@@ -21,7 +21,7 @@ from labs.words import nearest
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
 _FOLDER = re.compile(r"[a-z0-9-]+")
 _CLIENT_VARIABLES = {Product.HEADSCALE: "TAILSCALE_IMAGE", Product.NETBIRD: "NETBIRD_IMAGE"}
-_TOOLBOX_VARIABLE = "TOOLBOX_IMAGE"
+TOOLBOX_VARIABLE = "TOOLBOX_IMAGE"
 _DNS_VARIABLE = "COREDNS_IMAGE"
 
 
@@ -65,7 +65,7 @@ class Plan:
 
     @property
     def toolbox_image(self) -> str:
-        return self.images[_TOOLBOX_VARIABLE]
+        return self.images[TOOLBOX_VARIABLE]
 
     @cached_property
     def toolbox_files(self) -> tuple[File, ...]:
@@ -122,7 +122,7 @@ def image_variables(topology: str, inventory: Inventory) -> tuple[str, ...]:
     needs = compose.needs(topology_folder(topology))
     names = [name for name in needs.variables if name.endswith("_IMAGE")]
     names += [_CLIENT_VARIABLES[needs.product]] if inventory.peers else []
-    names += [_TOOLBOX_VARIABLE] if inventory.needs_toolbox else []
+    names += [TOOLBOX_VARIABLE] if inventory.needs_toolbox else []
     names += [_DNS_VARIABLE] if any(host.serves == "dns" for host in inventory.hosts) else []
     return tuple(names)
 

@@ -18,18 +18,28 @@ from graphlib import TopologicalSorter
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar
 
-from labs.controlplanes import Context, ControlPlane, Machine, control_plane, service_environment
+from labs.controlplanes import (
+    DIRECT,
+    Context,
+    ControlPlane,
+    Machine,
+    Reach,
+    Through,
+    control_plane,
+    service_environment,
+)
 from labs.controlplanes.identity.people import populate
-from labs.controlplanes.ready import serves
+from labs.controlplanes.ready import Dial, serves
 from labs.engine import Engine, NetworkInfo, State
 from labs.engine.waiting import wait_inside
 from labs.errors import AddressInUse, Interrupted, LabsError, NotReady
+from labs.images import ensure
 from labs.journal import Journal
 from labs.lab import labels
-from labs.lab.addresses import allocate, host_routes
+from labs.lab.addresses import allocate, host_routes, is_routed
 from labs.lab.files import LabFiles
-from labs.lab.lab import WEB, Lab, find, format_ready
-from labs.lab.plan import Plan
+from labs.lab.lab import WAY_IN, WEB, Lab, find, format_ready
+from labs.lab.plan import TOOLBOX_VARIABLE, Plan
 from labs.lab.removal import remove
 from labs.lab.transit import route_out
 from labs.model import (
@@ -56,6 +66,7 @@ _WORKERS = 16
 _LIFETIME = timedelta(days=1)
 _ABANDON_POLL_S = 0.2
 _UPPER_HALF = 128
+_LAST = -2  # the last address but the broadcast one: no peer of a hundred gets there
 # One web server for each port, or none; the container lives until it is removed.
 _SERVE = 'for port; do httpd -p "$port" -h /srv/www || exit 1; done; trap "exit 0" TERM; sleep 2147483647 & wait'
 _TRUSTED = "/etc/ssl/certs/mesh-labs-authority.pem"
@@ -97,17 +108,18 @@ def up(
     *,
     keep: bool = False,
     drive: Callable[[Product, Context], ControlPlane] = control_plane,
-    check: Callable[[IPv4Address, Ready], str] = serves,
+    check: Callable[[Dial, IPv4Address, Ready], str] = serves,
     settle_people: Callable[[Context, Inventory], None] = populate,
+    routed: Callable[[IPv4Network], bool] = is_routed,
 ) -> Lab:
     """Start a lab and return it when every service serves and the control plane lists every peer as connected.
 
-    `drive`, `check` and `settle_people` are the seams for tests: the control plane's driver, asking whether a service
-    serves, and making people known to their provider.
+    `drive`, `check`, `settle_people` and `routed` are the seams for tests: the control plane's driver, asking whether
+    a service serves, making people known to their provider, and whether this host reaches a network directly.
     On any failure, KeyboardInterrupt included, removes what it made, unless `keep`. Raises what went
     wrong: NotReady, ControlPlaneProblem, EngineProblem, Interrupted; Leftovers when removing failed too.
     """
-    run = _Run(plan, engine, clock, on_step, drive, check, settle_people)
+    run = _Run(plan, engine, clock, on_step, drive, check, settle_people, routed)
     try:
         run.build()
     except BaseException as problem:
@@ -128,8 +140,9 @@ class _Run:
     clock: SystemClock
     on_step: OnStep
     drive: Callable[[Product, Context], ControlPlane]
-    check: Callable[[IPv4Address, Ready], str]
+    check: Callable[[Dial, IPv4Address, Ready], str]
     settle_people: Callable[[Context, Inventory], None]
+    routed: Callable[[IPv4Network], bool]
     run_id: str = field(default_factory=lambda: secrets.token_hex(4))
     networks: dict[str, NetworkInfo] = field(default_factory=dict)
     tasks: list[Future[Any]] = field(default_factory=list)
@@ -148,6 +161,7 @@ class _Run:
         journal = Journal(self.clock.now, self.files.journal)
         topology = self._allocate()
         self.services = tuple(service.name for service in topology.services)
+        self.reach = self._go(self._way)
         peers, hosts = self.plan.inventory.peers, self.plan.inventory.hosts
         self.tuned_environment = service_environment(topology.product, self.plan.inventory.settings)
         self.secrets = {**topology.secrets, **{f"person {person.name}": _password() for person in self._people}}
@@ -207,6 +221,33 @@ class _Run:
             self.networks[name] = made
             return subnet
 
+    def _way(self) -> Reach:
+        """To the control network from here: a helper that stands on it is started only where there is no route."""
+        subnet = self.networks[self.plan.control].subnets[0]
+        if self.routed(subnet):
+            return DIRECT
+        image = (
+            self.plan.images.get(TOOLBOX_VARIABLE)
+            or ensure(self.engine, [TOOLBOX_VARIABLE], lambda event: self._say(f"image {event.image}", event.phase))[
+                TOOLBOX_VARIABLE
+            ]
+        )
+        spec = Container(
+            name=WAY_IN,
+            image=image,
+            command=("sh", "-c", _SERVE),
+            attachments=(Attachment(self.plan.control, subnet[_LAST]),),
+            cap_drop=("ALL",),
+            security_opt=("no-new-privileges",),
+        )
+        machine = self._start(spec, {labels.ROLE: Role.HELPER})
+        # Podman makes a network's bridge, and with it the route, when the first container starts there.
+        if self.routed(subnet):
+            self.engine.remove(machine.container_id)
+            return DIRECT
+        self._say("control network", "is reached through a helper")
+        return Through(self.engine, machine.container_id)
+
     def _service(self, service: Service, topology: Topology, first: Iterable[Future[Machine]]) -> Machine:
         for other in first:
             other.result()
@@ -235,7 +276,8 @@ class _Run:
         return {name: machine for name, machine in services.items() if name in named}
 
     def _bootstrap(self, services: Mapping[str, Future[Machine]], journal: Journal) -> ControlPlane:
-        context = self._context(journal, {name: machine.result() for name, machine in services.items()})
+        machines = {name: machine.result() for name, machine in services.items()}
+        context = self._context(journal, machines, self.reach.result())
         plane = self.drive(self.plan.product, context)
         inventory = self.plan.inventory
         self.files.write_credentials({**self.secrets, **plane.bootstrap()})
@@ -259,9 +301,9 @@ class _Run:
     def _people(self) -> tuple[Person, ...]:
         return self.plan.inventory.people
 
-    def _context(self, journal: Journal, services: Mapping[str, Machine]) -> Context:
+    def _context(self, journal: Journal, services: Mapping[str, Machine], reach: Reach = DIRECT) -> Context:
         access = self.plan.access
-        return Context(self.engine, self.clock, journal, services, self.plan.control, access, self.secrets)
+        return Context(self.engine, self.clock, journal, services, self.plan.control, access, self.secrets, reach)
 
     def _user(self, user: str, plane: Future[ControlPlane]) -> None:
         plane.result().add_user(user)
@@ -415,9 +457,10 @@ class _Run:
 
     def _serving(self, machine: Machine, address: IPv4Address, ready: Ready) -> None:
         """Wait until a service serves; when it does not, or ends, its last words go into the error."""
+        dial = self.reach.result().dial_once_open
 
         def wrong() -> str:
-            seen = self.check(address, ready)
+            seen = self.check(dial, address, ready)
             if seen and self.engine.inspect(machine.container_id).state is not State.RUNNING:
                 raise NotReady(f"The service {machine.name} ended", where=machine.name, why=seen)
             return seen

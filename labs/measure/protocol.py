@@ -264,7 +264,7 @@ class _OneLab:
         if ready is not None:
             until(
                 self.clock,
-                lambda: serves(service.machine.addresses[lab.control], ready),
+                lambda: serves(lab.reach.dial_once_open, service.machine.addresses[lab.control], ready),
                 lambda wrong: not wrong,
                 what=f"The service {service.name}",
                 timeout_s=SERVICE_READY_S,

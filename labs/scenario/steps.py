@@ -447,7 +447,7 @@ class Actor:
         if ready is not None:
             until(
                 self.lab.clock,
-                lambda: serves(machine.addresses[self.lab.control], ready),
+                lambda: serves(self.lab.reach.dial_once_open, machine.addresses[self.lab.control], ready),
                 lambda wrong: not wrong,
                 what=f"The service {machine.name}",
                 timeout_s=SERVICE_READY_S,

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from labs.controlplanes import Context, ListedPeer, LocalUsers, control_plane
+from labs.controlplanes import DIRECT, Context, ListedPeer, LocalUsers, control_plane
 from labs.controlplanes.identity import Browser, Login, Page
 from labs.engine import Engine
 from labs.lab import Lab
@@ -46,7 +46,7 @@ class InChromium(Browser):
     """What a person does: fill in what is asked and press the button, until no page asks any more."""
 
     def __init__(self, window: Chromium, folder: Path) -> None:
-        super().__init__({})
+        super().__init__({}, DIRECT.transport())
         self.pages: list[str] = []
         self._window = window
         self._folder = folder
@@ -72,9 +72,9 @@ class InChromium(Browser):
 class Noting(httpx.BaseTransport):
     """The scripted browser's connection, and the pages that came through it: what only leads on is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, inner: httpx.BaseTransport) -> None:
         self.pages: list[str] = []
-        self._inner = httpx.HTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
+        self._inner = inner
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         response = self._inner.handle_request(request)
@@ -102,12 +102,12 @@ def signed_in(lab: Lab, seat: Browser, person: Person, peer: Peer) -> None:
 
 def both_ways(lab: Lab, people: tuple[Person, Person], folder: Path) -> tuple[list[str], list[str]]:
     """The first person signs in at the laptop in Chromium, the second at the phone by script: the pages each met."""
-    context, noting = lab.context, Noting()
+    context, noting = lab.context, Noting(lab.reach.transport(lab.context.authority))
     names = {name: context.address(service) for name, service in context.access.names.items()}
     with chromium(names, folder) as window:
         real = InChromium(window, folder)
         signed_in(lab, real, people[0], LAPTOP)
-    signed_in(lab, Browser(names, context.authority, noting), people[1], PHONE)
+    signed_in(lab, Browser(names, noting), people[1], PHONE)
     return without_ids(real.pages), without_ids(noting.pages)
 
 

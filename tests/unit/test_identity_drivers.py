@@ -28,7 +28,7 @@ from labs.errors import ControlPlaneProblem, Refused
 from labs.journal import Journal, Kind, Scope
 from labs.model import Access, Container, File, Inventory, Person, Provider, Settings
 from labs.timing import FakeClock
-from tests.fake_control_plane import runs_everything
+from tests.fake_control_plane import Answering, runs_everything
 
 ANNA = Person("anna", "Anna Example", "anna@corp.test", ("company",))
 ADDRESS = IPv4Address("10.1.0.2")
@@ -75,7 +75,7 @@ def context(server: Server, access: Access, engine: FakeEngine | None = None) ->
         "control",
         access,
         {"KEYCLOAK_ADMIN_PASSWORD": "k", "person anna": "secret"},
-        httpx.MockTransport(server),
+        Answering(server),
     )
 
 
@@ -175,7 +175,7 @@ def test_a_code_is_good_only_for_whoever_asked_for_it() -> None:
         asked.append(request)
         return server(request)
 
-    made = replace(context(server, NETBIRD), transport=httpx.MockTransport(noted))
+    made = replace(context(server, NETBIRD), reach=Answering(noted))
     assert netbird.access_token(made, netbird.own_door(made), Login("owner@lab.test", "secret")) == "jwt"
     request, exchange = parse_qs(asked[0].url.query.decode()), parse_qs(asked[-1].content.decode())
     digest = hashlib.sha256(exchange["code_verifier"][0].encode()).digest()

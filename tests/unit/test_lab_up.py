@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from labs.controlplanes import Context
+from labs.controlplanes import DIRECT, Context, Through
+from labs.controlplanes.ready import Dial
 from labs.engine import State
 from labs.engine.fake import FakeEngine
 from labs.errors import (
@@ -27,9 +28,10 @@ from labs.errors import (
 from labs.images import catalogue, recipe
 from labs.journal import Journal
 from labs.lab import Lab, find, find_all, labels
-from labs.lab.addresses import allocate, host_routes
+from labs.lab.addresses import allocate, host_routes, is_routed
 from labs.lab.files import LabFiles, state_folder
 from labs.lab.health import existing
+from labs.lab.lab import WAY_IN
 from labs.lab.plan import (
     Plan,
     access_of,
@@ -75,7 +77,9 @@ def plan(name: str = "one", inventory: Inventory = INVENTORY) -> Plan:
     return Plan(name, "headscale", inventory, IMAGES)
 
 
-def started(engine: FakeEngine, wanted: Plan | None = None, **others: bool) -> tuple[Lab, FakeControlPlane, list[Step]]:
+def started(
+    engine: FakeEngine, wanted: Plan | None = None, **others: object
+) -> tuple[Lab, FakeControlPlane, list[Step]]:
     planes: list[FakeControlPlane] = []
     steps: list[Step] = []
 
@@ -90,10 +94,64 @@ def started(engine: FakeEngine, wanted: Plan | None = None, **others: bool) -> t
         SystemClock(),
         steps.append,
         drive=drive,  # type: ignore[arg-type]
-        check=lambda *_: "",
-        **others,
+        **{"check": lambda *_: "", "routed": lambda _: True, **others},
     )
     return lab, planes[-1], steps
+
+
+def test_where_there_is_no_route_a_helper_on_the_control_network_connects(engine: FakeEngine) -> None:
+    asked: list[Dial] = []
+    prefixes: list[IPv4Network] = []
+
+    def check(dial: Dial, *_: object) -> str:
+        asked.append(dial)
+        return ""
+
+    lab, plane, steps = started(engine, check=check, routed=lambda prefix: bool(prefixes.append(prefix)))
+    helper = lab.machine(WAY_IN)
+    assert set(prefixes) == {lab.networks["control"]}
+    assert helper.addresses == {"control": lab.networks["control"][254]}
+    assert lab.reach == plane.context.reach == Through(engine, helper.container_id)
+    assert lab.context.reach == lab.reach, "and every later command goes the same way"
+    assert [dial.__self__ for dial in asked] == [lab.reach]  # type: ignore[attr-defined]
+    assert WAY_IN not in lab.context.services
+    assert lab.members[WAY_IN].role is Role.HELPER
+    assert {step.subject for step in steps} > {"control network"}
+    assert remove(engine, {labels.LAB: "one"}).containers == 5
+
+
+def test_a_direct_lab_has_no_helper(engine: FakeEngine) -> None:
+    lab, plane, _ = started(engine)
+    assert lab.reach == plane.context.reach == DIRECT
+    assert WAY_IN not in lab.members
+
+
+def test_a_route_that_comes_with_the_first_container_makes_the_helper_superfluous(engine: FakeEngine) -> None:
+    routes = iter((False, True))
+    lab, plane, _ = started(engine, routed=lambda _: next(routes))
+    assert lab.reach == plane.context.reach == DIRECT
+    assert WAY_IN not in lab.members
+
+
+@pytest.mark.parametrize("call", ["create", "start"])
+def test_a_helper_that_does_not_start_leaves_nothing(engine: FakeEngine, call: str) -> None:
+    engine.fail_on[call] = EngineProblem("planted")
+    with pytest.raises(LabsError, match="planted"):
+        started(engine, routed=lambda _: False)
+    assert left(engine) == []
+
+
+@pytest.mark.parametrize(("word", "directly"), [("direct", True), ("exec", False)])
+def test_the_way_can_be_forced(word: str, directly: bool) -> None:
+    assert is_routed(IPv4Network("192.0.2.0/24"), {"MESH_LABS_REACH": word}) is directly
+
+
+def test_the_way_is_found_by_the_hosts_own_routes() -> None:
+    for prefix in host_routes():
+        assert is_routed(prefix, {})
+    assert not is_routed(allocate(host_routes(), random.Random(1)), {})  # noqa: S311 - no secret
+    with pytest.raises(UsageError, match="MESH_LABS_REACH is 'tunnel'"):
+        is_routed(IPv4Network("192.0.2.0/24"), {"MESH_LABS_REACH": "tunnel"})
 
 
 def left(engine: FakeEngine) -> list[str]:
@@ -221,6 +279,7 @@ def test_a_service_that_never_serves_is_named_with_what_was_seen(engine: FakeEng
             lambda _: None,
             drive=lambda _, context: FakeControlPlane(context),  # type: ignore[arg-type, return-value]
             check=lambda *_: "http on port 8080: refused",
+            routed=lambda _: True,
         )
     assert "refused" in refused.value.why
     assert left(engine) == []
@@ -364,7 +423,7 @@ class Certified(FakeEngine):
         return f"PEM of {self.spec(container_id).name}".encode() if path.endswith("/root.crt") else b""
 
 
-def with_provider(engine: FakeEngine, check: Callable[[IPv4Address, Ready], str]) -> tuple[Lab, list[str]]:
+def with_provider(engine: FakeEngine, check: Callable[[Dial, IPv4Address, Ready], str]) -> tuple[Lab, list[str]]:
     """A lab whose services wait for each other: postgres, keycloak, headscale. What has served, in order."""
     for reference in OIDC_IMAGES.values():
         engine.add_image(reference)
@@ -383,6 +442,7 @@ def with_provider(engine: FakeEngine, check: Callable[[IPv4Address, Ready], str]
         step,
         drive=lambda _, context: FakeControlPlane(context),  # type: ignore[arg-type, return-value]
         check=check,
+        routed=lambda _: True,
         settle_people=lambda _, inventory: populated.append(inventory),
     )
     assert populated == [wanted.inventory]
@@ -393,7 +453,7 @@ def test_services_start_once_those_they_wait_for_serve(engine: FakeEngine) -> No
     """Each service is asked twice, and says no the first time; until the yes, nothing that waits for it is there."""
     asked: list[tuple[int, frozenset[str]]] = []
 
-    def check(_: IPv4Address, ready: Ready) -> str:
+    def check(dial: Dial, address: IPv4Address, ready: Ready) -> str:
         services = frozenset(found.labels[labels.NAME] for found in engine.containers({labels.ROLE: Role.SERVICE}))
         asked.append((ready.port, services))
         return "" if [port for port, _ in asked].count(ready.port) > 1 else "not yet"
@@ -409,7 +469,7 @@ def test_what_waits_for_nothing_starts_meanwhile(engine: FakeEngine) -> None:
 
     tries = iter(range(500))
 
-    def check(_: IPv4Address, ready: Ready) -> str:
+    def check(dial: Dial, address: IPv4Address, ready: Ready) -> str:
         assert next(tries, None) is not None, "the peer waits for a service"
         peers = engine.containers({labels.ROLE: Role.PEER})
         return "" if any(peer.state is State.RUNNING for peer in peers) else "not yet"
@@ -434,7 +494,7 @@ def test_a_service_that_ends_fails_at_once_and_says_its_last_words() -> None:
     engine = LastWords(runs_everything)
     tries = iter(range(3))
 
-    def check(_: IPv4Address, ready: Ready) -> str:
+    def check(dial: Dial, address: IPv4Address, ready: Ready) -> str:
         if ready.port != KEYCLOAK_HEALTH:
             return ""
         assert next(tries, None) is not None, "it is asked on and on"
@@ -473,7 +533,7 @@ def test_peers_trust_the_certificate_that_the_proxy_has_made() -> None:
 
     wanted = Plan("tls", "netbird-quickstart", Inventory(peers=(Peer("laptop", "alice"),)), QUICKSTART_IMAGES)
     clock = SystemClock()
-    lab = up(wanted, engine, clock, lambda _: None, drive=drive, check=lambda *_: "")  # type: ignore[arg-type]
+    lab = up(wanted, engine, clock, lambda _: None, drive=drive, check=lambda *_: "", routed=lambda _: True)  # type: ignore[arg-type]
     files = engine.files(lab.machine("laptop").container_id)
     assert set(files) == {"/own", "/etc/ssl/certs/mesh-labs-authority.pem"}
     assert files["/etc/ssl/certs/mesh-labs-authority.pem"] == File(
@@ -506,7 +566,8 @@ def test_what_must_be_decided_at_once_is_configured_before_anybody_is_there(engi
         return plane
 
     inventory = Inventory(settings=Settings(user_approval=False, lazy_connections=True))
-    up(plan(inventory=inventory), engine, SystemClock(), lambda _: None, drive=drive, check=lambda *_: "")  # type: ignore[arg-type]
+    wanted, clock = plan(inventory=inventory), SystemClock()
+    up(wanted, engine, clock, lambda _: None, drive=drive, check=lambda *_: "", routed=lambda _: True)  # type: ignore[arg-type]
     assert settings == [Settings(user_approval=False)]
 
 

@@ -22,7 +22,7 @@ from labs.results import Layer, Outcome, ScenarioResult, StepResult
 from labs.scenario import Scenario, run
 from labs.scenario.loader import read_text
 from labs.timing import FakeClock
-from tests.fake_control_plane import FakeControlPlane, runs_everything
+from tests.fake_control_plane import Answering, FakeControlPlane, runs_everything
 from tests.unit.test_scenario_runner import UNDERLAY
 
 HEAD = """
@@ -67,8 +67,8 @@ class TownLab(Lab):
     @property
     def context(self) -> Context:
         found = super().context
-        transport = httpx.MockTransport(self.keycloak) if self.keycloak else None
-        return replace(found, secrets={"KEYCLOAK_ADMIN_PASSWORD": "k"}, transport=transport)
+        reach = Answering(self.keycloak) if self.keycloak else found.reach
+        return replace(found, secrets={"KEYCLOAK_ADMIN_PASSWORD": "k"}, reach=reach)
 
 
 class Town:

@@ -68,7 +68,7 @@ class Headscale:
     @cached_property
     def _api(self) -> Api:
         url = f"http://{self._context.address(_SERVICE)}:{_PORT}"
-        return Api(url, self._context.journal, self._context.transport)
+        return Api(url, self._context.journal, self._context.reach.transport())
 
     @property
     def api_service(self) -> str:

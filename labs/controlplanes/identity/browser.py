@@ -7,7 +7,6 @@ with neither, or at an address on this machine, where a client would wait for it
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -80,25 +79,17 @@ class Page:
 
 @dataclass
 class Browser:
-    """One person's browser, with its own cookies. `addresses` are the names it knows, `trusts` further authorities.
-
-    `transport` replaces the direct connection where the lab's addresses cannot be reached.
-    """
+    """One person's browser, with its own cookies. `addresses` are the names it knows, `transport` the way there."""
 
     addresses: Mapping[str, IPv4Address]
-    trusts: str = ""
-    transport: httpx.BaseTransport | None = None
+    transport: httpx.BaseTransport
 
     def __post_init__(self) -> None:
         # A cookie without a domain is its own name's alone; http.cookiejar would send it to names below that too.
         policy = DefaultCookiePolicy(strict_ns_domain=DefaultCookiePolicy.DomainStrictNonDomain)
         self._cookies = httpx.Cookies(CookieJar(policy))
-        # No connection is kept: a browser is a value that nobody closes.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        inner = self.transport or httpx.HTTPTransport(verify=_trusting(self.trusts), limits=limits)
-        self._client = httpx.Client(
-            transport=LabNames(inner, self.addresses), timeout=_TIMEOUT_S, trust_env=False, follow_redirects=False
-        )
+        transport = LabNames(self.transport, self.addresses)
+        self._client = httpx.Client(transport=transport, timeout=_TIMEOUT_S, trust_env=False, follow_redirects=False)
 
     def sign_in(self, url: str, login: Login) -> Page:
         """From a URL that a client showed to the last page there is. Raises LoginRefused with that page's words."""
@@ -218,11 +209,6 @@ class _Reader(HTMLParser):
         self._page.text += f" {data}"
         if self._link is not None:
             self._words += f" {data}"
-
-
-def _trusting(authority: str) -> ssl.SSLContext | bool:
-    """Without TLS in the lab no certificates are loaded: that takes longer than the pages."""
-    return ssl.create_default_context(cadata=authority) if authority else False
 
 
 def _disagrees(name: str, value: str) -> bool:

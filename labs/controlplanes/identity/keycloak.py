@@ -24,17 +24,8 @@ CLIENT = "mesh"
 class Keycloak:
     """One server, asked as its administrator."""
 
-    def __init__(self, base_url: str, password: str, transport: httpx.BaseTransport | None = None) -> None:
-        # Plain HTTP on the lab's own network, so there is no certificate to verify; see labs.controlplanes.http.
-        verify = not base_url.startswith("http:")
-        self._client = httpx.Client(
-            base_url=base_url,
-            transport=transport,
-            timeout=_TIMEOUT_S,
-            trust_env=False,
-            verify=verify,
-            limits=httpx.Limits(max_keepalive_connections=0),
-        )
+    def __init__(self, base_url: str, password: str, transport: httpx.BaseTransport) -> None:
+        self._client = httpx.Client(base_url=base_url, transport=transport, timeout=_TIMEOUT_S, trust_env=False)
         self._password = password
 
     def add_realm(self, realm: str) -> None:

@@ -32,7 +32,7 @@ class Account:
 
     @cached_property
     def _api(self) -> Api:
-        return Api(self._api_url, self._context.journal, self._context.transport)
+        return Api(self._api_url, self._context.journal, self._context.reach.transport())
 
     @property
     def _api_url(self) -> str:
@@ -171,7 +171,7 @@ class Account:
         self._passwords[person.name] = self._context.secrets[f"person {person.name}"]
         # The person's own call, not the operator's: anybody who has the token may make it.
         path = f"/api/users/invites/{made['invite_token']}/accept"
-        Api(self._api_url, Journal(self._context.clock.now), self._context.transport).change(
+        Api(self._api_url, Journal(self._context.clock.now), self._context.reach.transport()).change(
             "POST", path, {"password": self._passwords[person.name]}, Scope.USER, person.name
         )
 

@@ -267,7 +267,7 @@ class NetBird(Account):
     def relayed_bytes(self) -> int:
         service = self.parts.get("relay", self.api_service)
         url = f"http://{self._context.address(service)}:{_METRICS_PORT}/metrics"
-        return counter_sum(url, _RELAYED, self._context.transport)
+        return counter_sum(url, _RELAYED, self._context.reach.transport())
 
     def events(self) -> tuple[str, ...]:
         found = sorted(self._api.get("/api/events/audit"), key=lambda event: event["timestamp"])
