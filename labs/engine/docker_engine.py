@@ -8,7 +8,7 @@ import os
 import socket
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -60,7 +60,7 @@ class DockerEngine:
             endpoint=self.endpoint,
             version=info["ServerVersion"],
             api_version=self._api.api_version,
-            cgroup_version=int(info.get("CgroupVersion", "1")),
+            cgroup_version=int(info.get("CgroupVersion", "1").removeprefix("v")),
             storage_driver=info["Driver"],
             kernel=info["KernelVersion"],
             os=info["OperatingSystem"],
@@ -68,6 +68,9 @@ class DockerEngine:
             memory_bytes=info["MemTotal"],
             rootless=any("rootless" in option for option in info.get("SecurityOptions") or ()),
             local=self._shares_kernel(info["KernelVersion"]),
+            # Podman answers the same questions; only its answer names the builder that it has inside.
+            product="Podman" if "BuildahVersion" in info else "Docker Engine",
+            clock=info.get("SystemTime") or "",
         )
 
     def image(self, reference: str) -> ImageInfo:
@@ -142,7 +145,12 @@ class DockerEngine:
         if address.scheme not in ("unix", "http+unix"):
             yield
             return
-        folder = os.open(Path(address.path).parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            folder = os.open(Path(address.path).parent, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            # The engine went away with its folder; asking it says so.
+            yield
+            return
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
             yield
@@ -215,9 +223,11 @@ class DockerEngine:
             run = self._api.exec_create(container_id, list(argv), stdin=bool(stdin))["Id"]
             try:
                 with stream.opened(self._api, run, tty=False) as connection:
-                    if stdin:
-                        connection.socket.sendall(stdin)
-                        connection.socket.shutdown(socket.SHUT_WR)
+                    # A command need not read its input to the end, nor need the engine live so long.
+                    with suppress(BrokenPipeError):
+                        if stdin:
+                            connection.socket.sendall(stdin)
+                            connection.socket.shutdown(socket.SHUT_WR)
                     stdout, stderr = stream.read_all(connection)
             except APIError as error:
                 # Some engines answer the start with the runtime's refusal, others with its exit code.
@@ -438,7 +448,7 @@ def _translated(where: str) -> Iterator[None]:
         yield
     except APIError as error:
         raise _problem(str(error.explanation or error), where, error.status_code) from error
-    except (requests.exceptions.RequestException, DockerException) as error:
+    except (requests.exceptions.RequestException, DockerException, ConnectionResetError) as error:
         raise EngineUnavailable(
             "The container engine does not answer",
             where=where,

@@ -51,6 +51,8 @@ def _not_found(container: Container, argv: tuple[str, ...]) -> ExecResult:
 class FakeEngine:
     """An Engine without Docker. `fail_on` maps a method name to the error its next call raises."""
 
+    endpoint = "fake://"
+
     def __init__(self, on_exec: OnExec = _not_found) -> None:
         self.on_exec = on_exec
         self.calls: list[tuple[str, str]] = []
@@ -64,7 +66,7 @@ class FakeEngine:
 
     def info(self) -> EngineInfo:
         return EngineInfo(
-            endpoint="fake://",
+            endpoint=self.endpoint,
             version="0",
             api_version="1.41",
             cgroup_version=2,
@@ -218,6 +220,11 @@ class FakeEngine:
     def inputs(self, container_id: str) -> tuple[bytes, ...]:
         """What commands in a container were given as standard input."""
         return tuple(self._container(container_id).inputs)
+
+    def relabel(self, container_id: str, labels: Mapping[str, str]) -> None:
+        """Give a container other labels, as another version or another clock would have done."""
+        made = self._container(container_id)
+        made.info = replace(made.info, labels={**made.info.labels, **labels})
 
     def spec(self, container_id: str) -> Container:
         """The value a container was created from."""

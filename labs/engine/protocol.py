@@ -30,7 +30,8 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """Which engine answers, in values a result can store. `local` tells whether it shares this host's kernel."""
+    """Which engine answers, in values a result can store. `local` tells whether it shares this host's kernel;
+    `clock` is its machine's time when it answered, as ISO 8601, empty where it does not say."""
 
     endpoint: str
     version: str
@@ -43,6 +44,8 @@ class EngineInfo:
     memory_bytes: int
     rootless: bool
     local: bool
+    product: str = "Docker Engine"
+    clock: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,10 @@ class ExecResult:
 @runtime_checkable
 class Engine(Protocol):
     """One container engine. Safe to call from several threads."""
+
+    @property
+    def endpoint(self) -> str:
+        """Where it answers: unix:///… or tcp://…"""
 
     def info(self) -> EngineInfo: ...
 
