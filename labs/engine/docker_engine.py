@@ -36,6 +36,9 @@ from labs.model import Attachment, Container, File, Network
 _CONNECTIONS = 64
 # Image imports and stops may be slow on a loaded machine; every other call answers far sooner.
 _API_TIMEOUT_S = 120
+_PODMAN_STATES = {"configured": "created", "initialized": "created", "stopped": "exited", "stopping": "exited"}
+# What engines say of addresses that another network has: Docker in two places, and Podman.
+_TAKEN = ("Pool overlaps", "conflicts with network", "is already used on the host or by another config")
 
 
 class DockerEngine:
@@ -91,12 +94,12 @@ class DockerEngine:
         return tuple(self.image(tag) for entry in found for tag in entry.get("RepoTags") or ())
 
     def import_image(self, root: BinaryIO, reference: str, changes: Sequence[str]) -> ImageInfo:
-        repository, _, tag = reference.rpartition(":")
         with _translated(reference):
             # The SDK's own helper reads the whole archive into memory first; this one streams.
             response = self._api.post(
                 self._api.base_url + f"/v{self._api.api_version}/images/create",
-                params={"fromSrc": "-", "repo": repository, "tag": tag, "changes": list(changes)},
+                # The tag goes with the name: Podman takes no notice of the parameter `tag`.
+                params={"fromSrc": "-", "repo": reference, "changes": list(changes)},
                 data=root,
                 headers={"Content-Type": "application/tar"},
                 timeout=_API_TIMEOUT_S * 5,
@@ -275,10 +278,10 @@ class DockerEngine:
             name=found["Name"].lstrip("/"),
             image=found["Config"]["Image"],
             labels=found["Config"].get("Labels") or {},
-            state=State(state["Status"]),
+            state=_state(state["Status"]),
             addresses=_addresses(found),
             pid=state["Pid"],
-            exit_code=state["ExitCode"] if state["Status"] in ("exited", "dead") else None,
+            exit_code=state["ExitCode"] if _state(state["Status"]) in (State.EXITED, State.DEAD) else None,
             started_at=state["StartedAt"],
             oom_killed=state["OOMKilled"],
             restarts=found["RestartCount"],
@@ -293,15 +296,17 @@ class DockerEngine:
                 name=entry["Names"][0].lstrip("/"),
                 image=entry["Image"],
                 labels=entry["Labels"],
-                state=State(entry["State"]),
+                state=_state(entry["State"]),
                 addresses=_addresses(entry),
             )
             for entry in found
         )
 
     def stats(self, container_id: str) -> Mapping[str, object]:
-        with _translated(f"container {container_id[:12]}"):
-            document: dict[str, object] = self._api.stats(container_id, stream=False, one_shot=True)
+        document: dict[str, object] = {}
+        # Podman answers with nothing at all.
+        with _translated(f"container {container_id[:12]}"), suppress(requests.exceptions.JSONDecodeError):
+            document = self._api.stats(container_id, stream=False, one_shot=True)
         if not document.get("memory_stats"):
             raise NotFound("A container that does not run has no statistics", where=container_id[:12])
         return document
@@ -335,7 +340,7 @@ def _create_body(container: Container, networks: Mapping[str, str], volumes: Map
         "NetworkMode": _network_mode(container, networks),
         "ReadonlyRootfs": container.read_only,
         "SecurityOpt": container.security_opt,
-        "Sysctls": dict(container.sysctls),
+        "Sysctls": {**_low_ports(container), **container.sysctls},
         "Tmpfs": dict(container.tmpfs),
     }
     return {
@@ -355,6 +360,11 @@ def _network_mode(container: Container, networks: Mapping[str, str]) -> str:
     if container.shares_network_of:
         return f"container:{container.shares_network_of}"
     return networks[container.attachments[0].network] if container.attachments else "none"
+
+
+def _low_ports(container: Container) -> dict[str, str]:
+    """Docker lets everybody in a network namespace of its own listen on port 80; Podman does when it is told to."""
+    return {} if container.shares_network_of else {"net.ipv4.ip_unprivileged_port_start": "0"}
 
 
 def _device(path: str) -> dict[str, str]:
@@ -387,6 +397,11 @@ def _network_info(entry: Mapping[str, Any]) -> NetworkInfo:
 def _addresses(entry: Mapping[str, Any]) -> dict[str, IPv4Address]:
     networks = (entry.get("NetworkSettings") or {}).get("Networks") or {}
     return {name: IPv4Address(end["IPAddress"]) for name, end in networks.items() if end.get("IPAddress")}
+
+
+def _state(word: str) -> State:
+    """Podman has words of its own for states that Docker does not tell apart."""
+    return State(_PODMAN_STATES.get(word, word))
 
 
 def _label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
@@ -458,7 +473,7 @@ def _translated(where: str) -> Iterator[None]:
 
 
 def _problem(text: str, where: str, status: int | None = None) -> EngineProblem:
-    if "Pool overlaps" in text or "conflicts with network" in text:
+    if any(sign in text for sign in _TAKEN):
         return AddressInUse("These addresses belong to another network", where=where, why=text)
     if "no space left on device" in text:
         return NoSpace("The engine's disk is full", where=where, why=text, hint="inv doctor shows the disks")
