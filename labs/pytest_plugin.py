@@ -26,6 +26,7 @@ _ENGINE = pytest.StashKey["Engine"]()
 _TRIAL = pytest.StashKey["Trial"]()
 _NOT_APPLICABLE = pytest.StashKey[list[str]]()
 _WORKER_KEY = "mesh_labs_not_applicable"
+_UNTRIED = "untried"  # the property of a scenario that the machine did not let run to its end
 
 
 class ScenarioFailed(Exception):
@@ -39,6 +40,7 @@ class ScenarioFailed(Exception):
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("mesh-labs")
     group.addoption("--lab", action="append", metavar="TOPOLOGY", help="run scenario files on this topology")
+    group.addoption("--lab-engine", metavar="NAME", help="an endpoint, a Docker context's name, or private")
     group.addoption("--repeat", type=int, default=1, metavar="N", help="run each scenario N times, each on a fresh lab")
     group.addoption("--keep-on-failure", action="store_true", help="keep the lab of a scenario that fails")
     group.addoption("--artefacts", metavar="DIR", help="keep logs, statuses and routes of failed scenarios there")
@@ -49,6 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "scenario: a scenario file on a lab")
     config.stash[_NOT_APPLICABLE] = []
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Untried())
     if config.pluginmanager.hasplugin("dsession"):
         config.pluginmanager.register(_FromWorkers(config))
 
@@ -62,6 +66,22 @@ class _FromWorkers:
     def pytest_testnodedown(self, node: Any) -> None:
         known = self._config.stash[_NOT_APPLICABLE]
         known += [reason for reason in node.workeroutput.get(_WORKER_KEY, ()) if reason not in known]
+
+
+class _Untried:
+    """A run whose every failure is the machine's says nothing about a product, and ends as pytest's own errors do."""
+
+    def __init__(self) -> None:
+        self._machine = self._others = 0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        machine = any(key == _UNTRIED for key, _ in report.user_properties)
+        self._machine += report.failed and machine
+        self._others += report.failed and not machine
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if session.exitstatus == pytest.ExitCode.TESTS_FAILED and self._machine and not self._others:
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -130,9 +150,14 @@ class ScenarioItem(pytest.Item):
         self.add_marker("scenario")
 
     def runtest(self) -> None:
-        from labs.results import Outcome  # noqa: PLC0415 - only a run needs the rest of the toolkit
+        from labs.errors import EnvironmentProblem  # noqa: PLC0415 - only a run needs the rest of the toolkit
+        from labs.results import Outcome  # noqa: PLC0415
 
-        result = self._run()
+        try:
+            result = self._run()
+        except EnvironmentProblem as problem:
+            self.user_properties.append((_UNTRIED, problem.what))
+            raise
         self.user_properties += [("took_s", result.took_s), ("burden", str(result.burden))]
         if result.outcome is not Outcome.PASSED:
             raise ScenarioFailed(result)
@@ -171,7 +196,7 @@ def _engine(config: pytest.Config) -> Engine:
     from labs.commands.common import open_engine  # noqa: PLC0415 - only a run needs an engine
 
     if _ENGINE not in config.stash:
-        config.stash[_ENGINE] = open_engine()
+        config.stash[_ENGINE] = open_engine(named=config.getoption("--lab-engine"))
     return config.stash[_ENGINE]
 
 

@@ -57,7 +57,8 @@ class Program(invoke.program.Program):
 
     def core_args(self) -> list[Argument]:
         debug = Argument(names=("debug",), kind=bool, default=False, help="Show the traceback of an error.")
-        return [debug, *(option for option in super().core_args() if option.names[0] in _CORE_OPTIONS)]
+        engine = Argument(names=("engine",), help="unix:///PATH, tcp://HOST:PORT, a Docker context's name, or private.")
+        return [debug, engine, *(option for option in super().core_args() if option.names[0] in _CORE_OPTIONS)]
 
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:  # noqa: A002 - Invoke's signature
         """Run what `argv` says and end the process with its exit code. With `exit` false, end it only on failure."""
@@ -70,6 +71,9 @@ class Program(invoke.program.Program):
         """Run what `argv` says, report what went wrong on stderr, and return the exit code."""
         words, debug = without_debug(argv)
         try:
+            words, engine = without_engine(words)
+            if engine:
+                _name_engine(engine)
             self._run(words)
         except Exit as end:
             if not end.message:
@@ -162,6 +166,29 @@ def without_debug(argv: Sequence[str]) -> tuple[list[str], bool]:
     words = [word for word in argv[:end] if word != "--debug"]
     asked = len(words) < end or os.environ.get("MESH_LABS_DEBUG", "") not in ("", "0")
     return [*words, *argv[end:]], asked
+
+
+def without_engine(argv: Sequence[str]) -> tuple[list[str], str]:
+    """The arguments without `--engine NAME`, wherever it stands before `--`, and NAME; the last one counts."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    words: list[str] = []
+    engine = ""
+    given = iter(argv[:end])
+    for word in given:
+        if word.partition("=")[0] != "--engine":
+            words.append(word)
+            continue
+        engine = word.partition("=")[2] if "=" in word else next(given, "")
+        if not engine:
+            raise UsageError("--engine needs a value", hint="unix:///PATH, a Docker context's name, or private")
+    return [*words, *argv[end:]], engine
+
+
+def _name_engine(engine: str) -> None:
+    """Make it the engine of this process and of every test run that it starts."""
+    from labs.engine.select import NAMED  # noqa: PLC0415 - start-up time
+
+    os.environ[NAMED] = engine
 
 
 def report(error: LabsError, debug: bool) -> int:

@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     from labs.engine.protocol import Engine
 
 
-def open_engine(start: bool = True) -> Engine:
-    """The engine to use; where none answers, `start` lets the toolkit start its own.
+def open_engine(start: bool = True, out: Output | None = None, named: str | None = None) -> Engine:
+    """The engine to use: the one `named`, or see docs/engines.md; where none answers, `start` lets the toolkit start
+    its own. Which one it is, and why, goes to `out`.
 
     The caller closes it. Raises EngineUnavailable.
     """
     from labs.engine.docker_engine import DockerEngine  # noqa: PLC0415 - start-up time
     from labs.engine.select import choose  # noqa: PLC0415
 
-    return DockerEngine(choose(start=start, on_event=lambda text: print(text, file=sys.stderr)).url)
+    endpoint = choose(named, start, lambda text: print(text, file=sys.stderr))
+    if out is not None:
+        out.line(f"engine: {endpoint}")
+    return DockerEngine(endpoint.url)
 
 
 def use_images(source: str) -> None:

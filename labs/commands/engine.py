@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from labs.errors import EngineUnavailable
+from labs.errors import EngineUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from labs.engine.private import PrivateEngine
 
 
 @task
@@ -21,10 +26,9 @@ def start(_: Context) -> None:
         inv engine.start
     """
     from labs.commands.common import console  # noqa: PLC0415 - start-up time
-    from labs.engine.private import private_engine  # noqa: PLC0415 - start-up time
 
     output = console()
-    endpoint = private_engine().start(output.line)
+    endpoint = _private().start(output.line)
     output.line(f"the private engine answers at {endpoint}")
 
 
@@ -43,11 +47,11 @@ def stop(_: Context, purge: bool = False, force: bool = False) -> None:
         inv engine.stop --purge
     """
     from labs.commands.common import console  # noqa: PLC0415 - start-up time
-    from labs.engine.private import private_engine  # noqa: PLC0415 - start-up time
 
-    private_engine().stop(force=force, purge=purge)
-    words = "the private engine is removed; docker.io stays installed" if purge else "the private engine is stopped"
-    console().line(words)
+    engine = _private()
+    engine.stop(force=force, purge=purge)
+    words = "is removed; docker.io stays installed" if purge else "is stopped"
+    console().line(f"the private engine at {engine.paths.endpoint} {words}")
 
 
 @task(help={"json": "Print one JSON document: state, pid, endpoint."})
@@ -58,9 +62,8 @@ def status(_: Context, json: bool = False) -> None:
         inv engine.status
     """
     from labs.commands.common import console, emit_json  # noqa: PLC0415 - start-up time
-    from labs.engine.private import private_engine  # noqa: PLC0415 - start-up time
 
-    seen = private_engine().status()
+    seen = _private().status()
     if json:
         emit_json(seen)
         return
@@ -75,12 +78,26 @@ def env(_: Context) -> None:
         inv engine.env
     """
     from labs.commands.common import console  # noqa: PLC0415 - start-up time
-    from labs.engine.private import PrivateState, private_engine  # noqa: PLC0415 - start-up time
+    from labs.engine.private import PrivateState  # noqa: PLC0415 - start-up time
 
-    seen = private_engine().status()
+    seen = _private().status()
     if seen.state is not PrivateState.RUNNING:
         raise EngineUnavailable(f"The private engine is {seen.state}", where=seen.endpoint, hint="inv engine.start")
     console().line(f"export DOCKER_HOST={shlex.quote(seen.endpoint)}")
+
+
+def _private() -> PrivateEngine:
+    """The private engine. Raises UsageError when another one was named: that one is not the toolkit's to stop."""
+    from labs.engine.private import private_engine  # noqa: PLC0415 - start-up time
+    from labs.engine.select import NAMED, PRIVATE  # noqa: PLC0415
+
+    if (named := os.environ.get(NAMED, PRIVATE)) not in ("", PRIVATE):
+        raise UsageError(
+            f"The toolkit neither starts nor stops the engine {named}",
+            why="inv engine.* is about the private engine",
+            hint=f"--engine {PRIVATE}, or leave it out",
+        )
+    return private_engine()
 
 
 namespace = Collection("engine", start, stop, status, env)

@@ -70,7 +70,7 @@ def build(_: Context, names: str = "", rebuild: bool = False) -> None:
     recipes = catalogue()
     chosen = [recipes[name] for name in (words(names, recipes, "image") if names else recipes)]
     out = console()
-    engine = open_engine()
+    engine = open_engine(out=out)
     try:
         progress = Progress(out)
         if rebuild:

@@ -57,7 +57,7 @@ def up(
     chosen = checked_name(name or topology)
     inventory = _inventory(peers, scenario)
     out = console(json)
-    engine = open_engine()
+    engine = open_engine(out=out)
     try:
         lab = start(engine, topology, chosen, inventory, out, keep=keep)
         _show(lab, json)
@@ -83,9 +83,9 @@ def down(_: Context, name: str = "", all: bool = False, json: bool = False) -> N
     if bool(name) == all:
         raise UsageError("Name one lab, or say --all", hint="inv list shows what there is")
     out = console(json)
-    engine = open_engine(start=False)
+    engine = open_engine(start=False, out=out)
     try:
-        with out.working(f"removing {name or 'every lab'} on {_endpoint(engine)}"):
+        with out.working(f"removing {name or 'every lab'}"):
             removed = remove(engine, {labels.LAB: name})
         if json:
             emit_json(removed)
@@ -94,6 +94,8 @@ def down(_: Context, name: str = "", all: bool = False, json: bool = False) -> N
                 f"Removed {removed.containers} containers, {removed.networks} networks, "
                 f"{removed.volumes} volumes; listed again, nothing is left."
             )
+            if removed.files:
+                out.line(f"Removed the files of {removed.files} labs that the engine did not have any more.")
         else:
             out.line(_nothing_called(engine, name))
     finally:
@@ -108,7 +110,7 @@ def status(_: Context, name: str = "", json: bool = False) -> None:
 
         inv status netbird
     """
-    engine = open_engine(start=False)
+    engine = open_engine(start=False, out=console(json))
     try:
         lab = _find(engine, name)
         if not _show(lab, json):
@@ -119,18 +121,18 @@ def status(_: Context, name: str = "", json: bool = False) -> None:
 
 @task(name="list", help={"json": "Print only JSON."})
 def list_(_: Context, json: bool = False) -> None:
-    """List the labs on the engine, whoever started them. Example:
+    """List the labs on the engine, whoever started them, and what is left of labs, with the reason in `note`. Example:
 
     inv list
     """
     from datetime import UTC, datetime  # noqa: PLC0415 - start-up time
 
-    from labs.lab import find_all  # noqa: PLC0415
+    from labs.lab import survey  # noqa: PLC0415
     from labs.timing import SystemClock  # noqa: PLC0415
 
-    engine = open_engine(start=False)
+    engine = open_engine(start=False, out=console(json))
     try:
-        labs = find_all(engine, SystemClock())
+        labs, remains = survey(engine, SystemClock())
     finally:
         engine.close()
     now = datetime.now(UTC).isoformat()
@@ -142,13 +144,27 @@ def list_(_: Context, json: bool = False) -> None:
             "created": lab.created,
             "expires": lab.expires,
             "expired": lab.expires < now,
+            "note": "",
         }
         for lab in labs
+    ]
+    rows += [
+        {
+            "name": left.name,
+            "topology": None,
+            "containers": left.containers,
+            "created": None,
+            "expires": None,
+            "expired": None,
+            "note": left.why,
+        }
+        for left in remains
     ]
     if json:
         emit_json(rows)
     elif rows:
-        console().table([heading.upper() for heading in rows[0]], [list(row.values()) for row in rows])
+        cells = [["-" if cell is None else cell for cell in row.values()] for row in rows]
+        console().table([heading.upper() for heading in rows[0]], cells)
     else:
         console().line("There is no lab.")
 
@@ -238,8 +254,12 @@ def logs(_: Context, member: str, name: str = "", follow: bool = False, tail: in
 def _nothing_called(engine: Engine, name: str) -> str:
     """That there was nothing to remove; with the nearest name, for a slip of the finger."""
     from labs.lab import labels  # noqa: PLC0415 - start-up time
+    from labs.lab.files import records  # noqa: PLC0415
     from labs.words import nearest  # noqa: PLC0415
 
+    for record in records():
+        if record.name == name:
+            return f"Nothing was removed: lab {name} was started on another engine; --engine {record.engine}"
     there = {found.labels[labels.LAB] for found in engine.containers({labels.LAB: ""})}
     if not name or not there:
         return "There is no lab; nothing to remove."
@@ -339,10 +359,6 @@ def _document(lab: Lab, wrong: tuple[str, ...]) -> dict[str, object]:
             for member in lab.members.values()
         ],
     }
-
-
-def _endpoint(engine: Engine) -> str:
-    return engine.info().endpoint
 
 
 namespace = Collection("lab", up, down, status, list_, peers, exec_, shell, logs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,6 +17,7 @@ _GIB = 1 << 30
 _MEMORY_LOW_BYTES = 1 * _GIB
 _DISK_LOW_BYTES = 8 * _GIB  # Go's caches, the image cache and the engine held 6.5 GiB once every image was built
 _DISK_FULL_BYTES = 1 * _GIB
+_CLOCKS_APART = timedelta(minutes=1)  # reading both takes milliseconds; keys and certificates allow no year
 
 
 class Level(StrEnum):
@@ -271,7 +272,20 @@ def _clock(facts: Facts) -> Check:
         since = facts.newest_file.astimezone(UTC).strftime("%Y-%m-%d")
         todo = "set the clock: certificates and keys depend on it"
         return Check("clock", Level.WARN, f"{seen}, before mesh-labs was installed ({since})", todo)
+    apart = _ahead(facts)
+    if abs(apart) > _CLOCKS_APART:
+        side = "ahead of" if apart > timedelta() else "behind"
+        todo = "set one of them: what the engine's containers sign, this machine checks"
+        return Check("clock", Level.WARN, f"{seen}; the engine's is {abs(apart)} {side} it", todo)
     return Check("clock", Level.OK, seen)
+
+
+def _ahead(facts: Facts) -> timedelta:
+    """By how much the engine's clock is ahead of this machine's; nothing where there is none, or it does not say."""
+    if facts.engine.info is None or not facts.engine.info.clock:
+        return timedelta()
+    apart = datetime.fromisoformat(facts.engine.info.clock) - facts.clock
+    return timedelta(seconds=round(apart.total_seconds()))
 
 
 def _size(size_bytes: int) -> str:

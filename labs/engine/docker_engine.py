@@ -8,7 +8,7 @@ import os
 import socket
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -39,6 +39,7 @@ _CONNECTIONS = 64
 _API_TIMEOUT_S = 120
 # The engine describes itself in the kernel's words, and images in Go's.
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_PODMAN_STATES = {"configured": "created", "initialized": "created", "stopped": "exited", "stopping": "exited"}
 
 
 class DockerEngine:
@@ -63,7 +64,7 @@ class DockerEngine:
             endpoint=self.endpoint,
             version=info["ServerVersion"],
             api_version=self._api.api_version,
-            cgroup_version=int(info.get("CgroupVersion", "1")),
+            cgroup_version=int(info.get("CgroupVersion", "1").removeprefix("v")),
             storage_driver=info["Driver"],
             kernel=info["KernelVersion"],
             os=info["OperatingSystem"],
@@ -72,6 +73,9 @@ class DockerEngine:
             rootless=any("rootless" in option for option in info.get("SecurityOptions") or ()),
             local=self._shares_kernel(info["KernelVersion"], info["Name"]),
             architecture=_GO_ARCHITECTURES.get(info["Architecture"], info["Architecture"]),
+            # Podman answers the same questions; only its answer names the builder that it has inside.
+            product="Podman" if "BuildahVersion" in info else "Docker Engine",
+            clock=info.get("SystemTime") or "",
         )
 
     def image(self, reference: str) -> ImageInfo:
@@ -160,7 +164,12 @@ class DockerEngine:
         if address.scheme not in ("unix", "http+unix"):
             yield
             return
-        folder = os.open(Path(address.path).parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            folder = os.open(Path(address.path).parent, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            # The engine went away with its folder; asking it says so.
+            yield
+            return
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
             yield
@@ -233,9 +242,11 @@ class DockerEngine:
             run = self._api.exec_create(container_id, list(argv), stdin=bool(stdin))["Id"]
             try:
                 with stream.opened(self._api, run, tty=False) as connection:
-                    if stdin:
-                        connection.socket.sendall(stdin)
-                        connection.socket.shutdown(socket.SHUT_WR)
+                    # A command need not read its input to the end, nor need the engine live so long.
+                    with suppress(BrokenPipeError):
+                        if stdin:
+                            connection.socket.sendall(stdin)
+                            connection.socket.shutdown(socket.SHUT_WR)
                     stdout, stderr = stream.read_all(connection)
             except APIError as error:
                 # Some engines answer the start with the runtime's refusal, others with its exit code.
@@ -288,10 +299,10 @@ class DockerEngine:
             name=found["Name"].lstrip("/"),
             image=found["Config"]["Image"],
             labels=found["Config"].get("Labels") or {},
-            state=State(state["Status"]),
+            state=_state(state["Status"]),
             addresses=_addresses(found),
             pid=state["Pid"],
-            exit_code=state["ExitCode"] if state["Status"] in ("exited", "dead") else None,
+            exit_code=state["ExitCode"] if _state(state["Status"]) in (State.EXITED, State.DEAD) else None,
             started_at=state["StartedAt"],
             oom_killed=state["OOMKilled"],
             restarts=found["RestartCount"],
@@ -306,15 +317,17 @@ class DockerEngine:
                 name=entry["Names"][0].lstrip("/"),
                 image=entry["Image"],
                 labels=entry["Labels"],
-                state=State(entry["State"]),
+                state=_state(entry["State"]),
                 addresses=_addresses(entry),
             )
             for entry in found
         )
 
     def stats(self, container_id: str) -> Mapping[str, object]:
-        with translated(f"container {container_id[:12]}"):
-            document: dict[str, object] = self._api.stats(container_id, stream=False, one_shot=True)
+        document: dict[str, object] = {}
+        # Podman answers with nothing at all.
+        with translated(f"container {container_id[:12]}"), suppress(requests.exceptions.JSONDecodeError):
+            document = self._api.stats(container_id, stream=False, one_shot=True)
         if not document.get("memory_stats"):
             raise NotFound("A container that does not run has no statistics", where=container_id[:12])
         return document
@@ -344,7 +357,7 @@ def _create_body(container: Container, networks: Mapping[str, str], volumes: Map
         "NetworkMode": _network_mode(container, networks),
         "ReadonlyRootfs": container.read_only,
         "SecurityOpt": container.security_opt,
-        "Sysctls": dict(container.sysctls),
+        "Sysctls": {**_low_ports(container), **container.sysctls},
         "Tmpfs": dict(container.tmpfs),
     }
     return {
@@ -364,6 +377,11 @@ def _network_mode(container: Container, networks: Mapping[str, str]) -> str:
     if container.shares_network_of:
         return f"container:{container.shares_network_of}"
     return networks[container.attachments[0].network] if container.attachments else "none"
+
+
+def _low_ports(container: Container) -> dict[str, str]:
+    """Docker lets everybody in a network namespace of its own listen on port 80; Podman does when it is told to."""
+    return {} if container.shares_network_of else {"net.ipv4.ip_unprivileged_port_start": "0"}
 
 
 def _device(path: str) -> dict[str, str]:
@@ -396,6 +414,11 @@ def _network_info(entry: Mapping[str, Any]) -> NetworkInfo:
 def _addresses(entry: Mapping[str, Any]) -> dict[str, IPv4Address]:
     networks = (entry.get("NetworkSettings") or {}).get("Networks") or {}
     return {name: IPv4Address(end["IPAddress"]) for name, end in networks.items() if end.get("IPAddress")}
+
+
+def _state(word: str) -> State:
+    """Podman has words of its own for states that Docker does not tell apart."""
+    return State(_PODMAN_STATES.get(word, word))
 
 
 def _label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:

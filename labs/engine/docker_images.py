@@ -24,11 +24,11 @@ _CHUNK_BYTES = 1 << 20
 
 def import_root(api: docker.APIClient, root: BinaryIO, reference: str, changes: Sequence[str]) -> None:
     """An image of one layer from the tar of its root file system."""
-    repository, _, tag = reference.rpartition(":")
     with translated(reference):
         response = api.post(
             _url(api, "/images/create"),
-            params={"fromSrc": "-", "repo": repository, "tag": tag, "changes": list(changes)},
+            # The tag goes with the name: Podman takes no notice of the parameter `tag`.
+            params={"fromSrc": "-", "repo": reference, "changes": list(changes)},
             data=root,
             headers={"Content-Type": "application/tar"},
             timeout=_BUSY_S,

@@ -62,6 +62,8 @@ class FakeEngine:
     `on_pipe` is the command at the other end of a stream, in a thread of its own; without one it ends at once.
     """
 
+    endpoint = "fake://"
+
     def __init__(self, on_exec: OnExec = _not_found, on_pipe: OnPipe = lambda *_: None) -> None:
         self.on_exec = on_exec
         self.on_pipe = on_pipe
@@ -77,7 +79,7 @@ class FakeEngine:
 
     def info(self) -> EngineInfo:
         return EngineInfo(
-            endpoint="fake://",
+            endpoint=self.endpoint,
             version="0",
             api_version="1.41",
             cgroup_version=2,
@@ -269,6 +271,11 @@ class FakeEngine:
     def inputs(self, container_id: str) -> tuple[bytes, ...]:
         """What commands in a container were given as standard input."""
         return tuple(self._container(container_id).inputs)
+
+    def relabel(self, container_id: str, labels: Mapping[str, str]) -> None:
+        """Give a container other labels, as another version or another clock would have done."""
+        made = self._container(container_id)
+        made.info = replace(made.info, labels={**made.info.labels, **labels})
 
     def spec(self, container_id: str) -> Container:
         """The value a container was created from."""

@@ -32,7 +32,8 @@ class State(StrEnum):
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """Which engine answers, in values a result can store. `local` tells whether it shares this host's kernel;
-    `architecture` is its processor in Go's word, as images have it: amd64, arm64."""
+    `architecture` is its processor in Go's word, as images have it: amd64, arm64;
+    `clock` is its machine's time when it answered, as ISO 8601, empty where it does not say."""
 
     endpoint: str
     version: str
@@ -46,6 +47,8 @@ class EngineInfo:
     rootless: bool
     local: bool
     architecture: str = ""
+    product: str = "Docker Engine"
+    clock: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,10 @@ class ExecResult:
 @runtime_checkable
 class Engine(Protocol):
     """One container engine. Safe to call from several threads."""
+
+    @property
+    def endpoint(self) -> str:
+        """Where it answers: unix:///… or tcp://…"""
 
     def info(self) -> EngineInfo: ...
 

@@ -17,6 +17,8 @@ from labs.engine.private import PrivateEngine, PrivateState, private_engine
 from labs.errors import EngineUnavailable, UsageError
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
+NAMED = "MESH_LABS_ENGINE_NAMED"  # what --engine says, so that it reaches every child: an endpoint or a name
+PRIVATE = "private"  # the name of the toolkit's own engine, where a Docker context's could stand
 
 _PING_S = 5.0  # an engine on this machine answers in 1 ms, one elsewhere within a round trip
 
@@ -27,6 +29,9 @@ class Endpoint:
 
     url: str
     source: str
+
+    def __str__(self) -> str:
+        return f"{self.url} ({self.source})"
 
 
 def choose(
@@ -41,8 +46,9 @@ def choose(
 ) -> Endpoint:
     """The engine to use, after it has answered; where there is none, `start` lets the private one be started.
 
-    An engine that was named (`explicit`, DOCKER_HOST, a Docker context) is used or is an error, never
-    replaced by another. Raises EngineUnavailable, UsageError, and what `PrivateEngine.start` raises.
+    An engine that was named (`explicit` or --engine, DOCKER_HOST, a Docker context) is used or is an error, never
+    replaced by another. `explicit` is an endpoint, the name of a Docker context, or PRIVATE.
+    Raises EngineUnavailable, UsageError, and what `PrivateEngine.start` raises.
     """
     environment = os.environ if environment is None else environment
     found, passed = look(explicit, environment, home or Path.home(), default_socket)
@@ -54,9 +60,12 @@ def look(
 ) -> tuple[Endpoint | None, list[str]]:
     """The engine that was named, or that answers at a usual place, and why the places before it were passed over.
 
-    None: nothing was named and nothing answers. Raises as `choose`, and never starts anything.
+    None: the private engine was named, or nothing was and nothing answers. Raises as `choose`, and never starts
+    anything.
     """
-    named = _named(explicit, environment, home)
+    if private_named(explicit, environment):
+        return None, []
+    named = _named(explicit, environment, home, default_socket)
     if named:
         check(named)
         return named, []
@@ -72,6 +81,11 @@ def look(
     return None, passed
 
 
+def private_named(explicit: str | None, environment: Mapping[str, str]) -> bool:
+    """Whether the private engine was asked for, so that no other one comes into question."""
+    return (explicit or environment.get(NAMED)) == PRIVATE
+
+
 def check(endpoint: Endpoint) -> None:
     """Raises EngineUnavailable when nothing answers there or it is too old, UsageError when it cannot be spoken to."""
     try:
@@ -79,9 +93,9 @@ def check(endpoint: Endpoint) -> None:
     except OSError as error:
         raise EngineUnavailable(
             "The container engine does not answer",
-            where=f"{endpoint.url} ({endpoint.source})",
+            where=str(endpoint),
             why=_reason(error),
-            hint="start that engine, or name another one with DOCKER_HOST",
+            hint="start that engine, or name another one with --engine",
         ) from error
     _require_version(version, endpoint)
 
@@ -123,30 +137,36 @@ def _unusable(url: str, why: str) -> UsageError:
     )
 
 
-def _named(explicit: str | None, environment: Mapping[str, str], home: Path) -> Endpoint | None:
-    if explicit:
-        return Endpoint(explicit, "as given")
+def _named(explicit: str | None, environment: Mapping[str, str], home: Path, default_socket: Path) -> Endpoint | None:
+    config = Path(environment.get("DOCKER_CONFIG") or home / ".docker")
+    if asked := explicit or environment.get(NAMED):
+        if "/" in asked or ":" in asked:
+            return _without_tls(Endpoint(asked, "as given"), environment)
+        return _context(asked, config) or Endpoint(f"unix://{default_socket}", "Docker context default")
     if host := environment.get("DOCKER_HOST"):
-        if environment.get("DOCKER_TLS_VERIFY") and not host.startswith("unix:"):
-            raise _no_tls("DOCKER_TLS_VERIFY")
-        return Endpoint(host, "DOCKER_HOST")
-    return _context(environment, Path(environment.get("DOCKER_CONFIG") or home / ".docker"))
+        return _without_tls(Endpoint(host, "DOCKER_HOST"), environment)
+    settings = _read_json(config / "config.json") or {}
+    return _context(environment.get("DOCKER_CONTEXT") or str(settings.get("currentContext") or "default"), config)
 
 
-def _context(environment: Mapping[str, str], config: Path) -> Endpoint | None:
-    """The endpoint of the current Docker context; None for the context `default`, which names no engine."""
-    settings = _read_json(config / "config.json")
-    name = environment.get("DOCKER_CONTEXT") or (settings or {}).get("currentContext") or "default"
+def _without_tls(endpoint: Endpoint, environment: Mapping[str, str]) -> Endpoint:
+    if environment.get("DOCKER_TLS_VERIFY") and not endpoint.url.startswith("unix:"):
+        raise _no_tls("DOCKER_TLS_VERIFY")
+    return endpoint
+
+
+def _context(name: str, config: Path) -> Endpoint | None:
+    """The endpoint of a Docker context; None for the context `default`, which names no engine."""
     if name == "default":
         return None
-    folder = sha256(str(name).encode()).hexdigest()
+    folder = sha256(name.encode()).hexdigest()
     file = config / "contexts" / "meta" / folder / "meta.json"
     endpoint = ((_read_json(file) or {}).get("Endpoints") or {}).get("docker") or {}
     if not endpoint.get("Host"):
         raise EngineUnavailable(
             f"The Docker context '{name}' names no engine",
             where=str(file),
-            hint="docker context ls shows those there are; docker context use default goes back to none",
+            hint="docker context ls shows those there are; an endpoint is unix:///path or tcp://host:port",
         )
     if (config / "contexts" / "tls" / folder).exists() and not endpoint["Host"].startswith("unix:"):
         raise _no_tls(f"the Docker context '{name}'")
@@ -180,9 +200,9 @@ def _private(engine: PrivateEngine, start: bool, on_event: Callable[[str], None]
         status = engine.status()
         if status.state is not PrivateState.RUNNING:
             if not start:
-                raise EngineUnavailable(
-                    "No container engine answers", hint="inv engine.start starts one, or set DOCKER_HOST"
-                )
+                # Other places were looked at unless this very one was named.
+                what = "No container engine answers" if passed else "The private engine does not run"
+                raise EngineUnavailable(what, hint="inv engine.start starts one, or name another with --engine")
             engine.start(on_event)
     except EngineUnavailable as error:
         why = "; ".join(part for part in (error.why, *passed) if part)
@@ -194,9 +214,9 @@ def _require_version(version: str, endpoint: Endpoint) -> None:
     if _number(version) < _number(API_MINIMUM):
         raise EngineUnavailable(
             f"The container engine is too old: it speaks API {version}",
-            where=f"{endpoint.url} ({endpoint.source})",
+            where=str(endpoint),
             why=f"API {API_MINIMUM} is the oldest that mesh-labs uses",
-            hint="install Docker Engine 20.10 or later, or name another engine with DOCKER_HOST",
+            hint="install Docker Engine 20.10 or later, or name another engine with --engine",
         )
 
 

@@ -10,6 +10,9 @@ from docker.errors import APIError, DockerException
 
 from labs.errors import AddressInUse, EngineProblem, EngineUnavailable, NoSpace, NotFound
 
+# What engines say of addresses that another network has: Docker in two places, and Podman.
+_TAKEN = ("Pool overlaps", "conflicts with network", "is already used on the host or by another config")
+
 
 @contextmanager
 def translated(where: str) -> Iterator[None]:
@@ -18,7 +21,7 @@ def translated(where: str) -> Iterator[None]:
         yield
     except APIError as error:
         raise problem(str(error.explanation or error), where, error.status_code) from error
-    except (requests.exceptions.RequestException, DockerException) as error:
+    except (requests.exceptions.RequestException, DockerException, ConnectionResetError) as error:
         raise EngineUnavailable(
             "The container engine does not answer",
             where=where,
@@ -29,7 +32,7 @@ def translated(where: str) -> Iterator[None]:
 
 def problem(text: str, where: str, status: int | None = None) -> EngineProblem:
     """An error by the engine's own words and its HTTP status."""
-    if "Pool overlaps" in text or "conflicts with network" in text:
+    if any(sign in text for sign in _TAKEN):
         return AddressInUse("These addresses belong to another network", where=where, why=text)
     if "no space left on device" in text:
         return NoSpace("The engine's disk is full", where=where, why=text, hint="inv doctor shows the disks")

@@ -16,6 +16,7 @@ from labs.errors import ImageProblem, NoSpace
 from labs.images.catalogue import Artifact, Binary, RecipeSpec
 
 _LAST_LINES = 12
+_FULL = ("no space left on device", "have enough free space")  # the kernel's words, and apt's
 _MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
 
 
@@ -164,6 +165,6 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _failure(what: str, lines: Sequence[str]) -> ImageProblem | NoSpace:
     words = "\n".join(lines[-_LAST_LINES:])
-    if "no space left on device" in words.lower():
+    if any(sign in words.lower() for sign in _FULL):
         return NoSpace(what, why="no space left on device", hint="inv doctor shows the disks")
     return ImageProblem(what, why=words)

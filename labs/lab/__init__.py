@@ -1,5 +1,5 @@
 """The life of one lab: up, find again, down."""
 
-from labs.lab.lab import Lab, Member, find, find_all
+from labs.lab.lab import Lab, Member, Remains, find, find_all, survey
 
-__all__ = ["Lab", "Member", "find", "find_all"]
+__all__ = ["Lab", "Member", "Remains", "find", "find_all", "survey"]

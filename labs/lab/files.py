@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+_LAB = "lab.json"
 _CREDENTIALS = "credentials.json"
 _JOURNAL = "journal.jsonl"
 
@@ -43,6 +44,22 @@ def name_taken(name: str, environment: Mapping[str, str] | None = None) -> Itera
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """Whose files a run's are: the lab's name, and the endpoint of the engine where it was started."""
+
+    run_id: str
+    name: str
+    engine: str
+
+
+def records(environment: Mapping[str, str] | None = None) -> tuple[Record, ...]:
+    """Every run that has files on this machine, by name; without those that do not say whose they are."""
+    folder = state_folder(os.environ if environment is None else environment) / "labs"
+    found = [Record(file.parent.name, **json.loads(file.read_text())) for file in folder.glob(f"*/{_LAB}")]
+    return tuple(sorted(found, key=lambda record: (record.name, record.run_id)))
+
+
+@dataclass(frozen=True, slots=True)
 class LabFiles:
     """The folder of one run."""
 
@@ -55,8 +72,10 @@ class LabFiles:
             raise ValueError(f"{run_id!r} is no run id")
         return cls(state_folder(os.environ if environment is None else environment) / "labs" / run_id)
 
-    def create(self) -> None:
+    def create(self, name: str, engine: str) -> None:
+        """Make the folder of lab `name` on the engine at this endpoint."""
         self.folder.mkdir(mode=0o700, parents=True)
+        self._write(_LAB, {"name": name, "engine": engine})
 
     @property
     def journal(self) -> Path | None:
@@ -64,12 +83,16 @@ class LabFiles:
         return self.folder / _JOURNAL if self.folder.is_dir() else None
 
     def write_credentials(self, credentials: Mapping[str, str]) -> None:
-        """Keep administrator credentials; written beside and renamed, so never half there."""
-        beside = self.folder / f"{_CREDENTIALS}.new"
+        """Keep administrator credentials."""
+        self._write(_CREDENTIALS, credentials)
+
+    def _write(self, name: str, values: Mapping[str, str]) -> None:
+        """Written beside and renamed, so never half there."""
+        beside = self.folder / f"{name}.new"
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            json.dump(dict(credentials), file)
-        beside.rename(self.folder / _CREDENTIALS)
+            json.dump(dict(values), file)
+        beside.rename(self.folder / name)
 
     def credentials(self) -> Mapping[str, str] | None:
         """What write_credentials kept, or None when this machine has none."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Network
 
 from labs.controlplanes import DIRECT, Context, ControlPlane, Machine, Reach, Through, control_plane
 from labs.engine import ContainerInfo, Engine, NetworkInfo, State
-from labs.errors import NotFound, UsageError
+from labs.errors import LabConflict, NotFound, UsageError
 from labs.journal import Journal
 from labs.lab import labels
-from labs.lab.files import LabFiles
+from labs.lab.files import LabFiles, records
 from labs.lab.plan import access_of
 from labs.model import Product, Ready, Role
 from labs.timing import Clock
@@ -20,6 +20,7 @@ from labs.words import nearest
 
 WEB = "-web"  # what the name of a peer's web server ends in
 WAY_IN = "way_in"  # the helper on the control network; no peer or host can be called that
+_GONE = "only its files are here: the engine was replaced, or the lab removed by other means"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,32 +111,80 @@ class Lab:
         return Context(self.engine, self.clock, self.journal, services, self.control, access, secrets, self.reach)
 
 
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What has a lab's name and is no lab: `why` says what it is instead. `inv down` removes it."""
+
+    name: str
+    containers: int
+    why: str
+
+
 def find(engine: Engine, name: str, clock: Clock) -> Lab:
-    """The lab called `name`. Raises UsageError naming the nearest lab there is."""
+    """The lab called `name`. Raises UsageError naming the nearest lab there is, LabConflict for what is no lab."""
     marks = {labels.LAB: name}
     containers, networks = engine.containers(marks), engine.networks(marks)
     if not containers:
-        names = {thing.labels[labels.LAB] for thing in engine.containers({labels.LAB: ""})}
-        raise UsageError(f"There is no lab called {name}", hint=nearest(name, names, "inv list, or inv up TOPOLOGY"))
+        raise _absent(engine, name)
     return _assemble(engine, clock, containers, networks)
 
 
 def find_all(engine: Engine, clock: Clock) -> tuple[Lab, ...]:
     """Every lab on the engine, by name; half-made and half-removed ones too, as long as one container is left."""
+    return survey(engine, clock)[0]
+
+
+def survey(engine: Engine, clock: Clock) -> tuple[tuple[Lab, ...], tuple[Remains, ...]]:
+    """Every lab on the engine, and all that is left of others: another version's, networks alone, files alone."""
     marks = {labels.LAB: ""}
     networks = engine.networks(marks)
-    groups: dict[str, list[ContainerInfo]] = {}
+    groups: dict[str, list[ContainerInfo]] = {network.labels[labels.LAB]: [] for network in networks}
     for container in engine.containers(marks):
         groups.setdefault(container.labels[labels.LAB], []).append(container)
-    return tuple(
-        _assemble(engine, clock, groups[name], [net for net in networks if net.labels[labels.LAB] == name])
-        for name in sorted(groups)
-    )
+    labs, remains = [], []
+    for name in sorted(groups):
+        try:
+            own = [network for network in networks if network.labels[labels.LAB] == name]
+            labs.append(_assemble(engine, clock, groups[name], own))
+        except LabConflict as conflict:
+            remains.append(Remains(name, len(groups[name]), conflict.why))
+    gone = {record.name for record in records() if record.engine == engine.endpoint} - set(groups)
+    return tuple(labs), (*remains, *(Remains(name, 0, _GONE) for name in sorted(gone)))
+
+
+def _absent(engine: Engine, name: str) -> UsageError:
+    """That there is no such lab; this machine's own files may tell where it is, or was."""
+    for record in records():
+        if record.name == name and record.engine == engine.endpoint:
+            what = f"Lab {name} is no longer on the engine"
+            return UsageError(what, where=engine.endpoint, why=_GONE, hint=f"inv down {name} removes its files")
+        if record.name == name:
+            what = f"There is no lab called {name} on this engine"
+            hint = f"it was started on another one: --engine {record.engine}"
+            return UsageError(what, where=engine.endpoint, hint=hint)
+    names = {thing.labels[labels.LAB] for thing in engine.containers({labels.LAB: ""})}
+    return UsageError(f"There is no lab called {name}", hint=nearest(name, names, "inv list, or inv up TOPOLOGY"))
 
 
 def _assemble(
-    engine: Engine, clock: Clock, containers: Iterable[ContainerInfo], networks: Iterable[NetworkInfo]
+    engine: Engine, clock: Clock, containers: Sequence[ContainerInfo], networks: Sequence[NetworkInfo]
 ) -> Lab:
+    """Raises LabConflict when the labels are not those that this version writes."""
+    name = next(marks[labels.LAB] for marks in [thing.labels for thing in containers or networks])
+    if not containers:
+        raise LabConflict(f"Lab {name} is only half there", why="only its networks are left", hint=f"inv down {name}")
+    try:
+        return _read(engine, clock, containers, networks)
+    except (KeyError, ValueError) as problem:
+        lacking = f"no label {problem.args[0]}" if isinstance(problem, KeyError) else str(problem)
+        raise LabConflict(
+            f"Lab {name} was made by another version of mesh-labs",
+            why=f"another version's: {lacking}",
+            hint=f"use that version, or inv down {name}",
+        ) from problem
+
+
+def _read(engine: Engine, clock: Clock, containers: Iterable[ContainerInfo], networks: Iterable[NetworkInfo]) -> Lab:
     containers = sorted(containers, key=lambda container: container.labels[labels.NAME])
     lab_names = {network.name: network.labels[labels.NAME] for network in networks}
     marks = containers[0].labels

@@ -129,7 +129,7 @@ def image_variables(topology: str, inventory: Inventory) -> tuple[str, ...]:
 
 def every_image_variable(names: Iterable[str]) -> tuple[str, ...]:
     """The image variables of all labs that these topologies can be: with peers, plain hosts, and a site's resolver."""
-    found = {_TOOLBOX_VARIABLE, _DNS_VARIABLE}
+    found = {TOOLBOX_VARIABLE, _DNS_VARIABLE}
     for name in names:
         needs = needs_of(name)
         found |= {_CLIENT_VARIABLES[needs.product], *(v for v in needs.variables if v.endswith("_IMAGE"))}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from labs.engine import ContainerInfo, Engine, NetworkInfo, VolumeInfo
-from labs.errors import EngineProblem, Leftovers
+from labs.errors import EngineProblem, EngineUnavailable, Leftovers
 from labs.lab import labels
-from labs.lab.files import LabFiles
+from labs.lab.files import LabFiles, records
 from labs.timing import SystemClock
 
 _WORKERS = 8
@@ -21,22 +21,37 @@ _SETTLE_S = 0.1  # before the second pass, twice that before the third, and so o
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How many things were found and removed."""
+    """How many things were found and removed; `files` are those of labs that the engine did not have any more."""
 
     containers: int
     networks: int
     volumes: int
+    files: int = 0
 
     @property
     def anything(self) -> bool:
-        return bool(self.containers or self.networks or self.volumes)
+        return bool(self.containers or self.networks or self.volumes or self.files)
 
 
 def remove(engine: Engine, marks: Mapping[str, str]) -> Removed:
     """Remove all containers, networks and volumes with these labels, and the files of their runs.
 
-    Says so only after listing again: raises Leftovers naming what is still there.
+    For a lab's name the files go too that it left of an engine that is no longer the one at this endpoint.
+    Says so only after listing again: raises Leftovers naming what is still there, and EngineUnavailable with what to
+    do once there is an engine again.
     """
+    try:
+        return _remove(engine, marks)
+    except EngineUnavailable as gone:
+        raise EngineUnavailable(
+            "The container engine does not answer, so what is on it is still there",
+            where=engine.endpoint,
+            why=gone.why,
+            hint=f"once it answers again: inv down {marks.get(labels.LAB) or '--all'}",
+        ) from gone
+
+
+def _remove(engine: Engine, marks: Mapping[str, str]) -> Removed:
     runs: set[str] = set()
     first = _list(engine, marks)
     found = first
@@ -54,9 +69,14 @@ def remove(engine: Engine, marks: Mapping[str, str]) -> Removed:
         raise Leftovers(
             "Not everything could be removed", where=names, why="; ".join(problems), hint="run the same command again"
         )
-    for run in filter(str.isalnum, runs):
+    own = {record.run_id for record in records() if record.engine == engine.endpoint and _named(record.name, marks)}
+    for run in filter(str.isalnum, runs | own):
         LabFiles.of(run).remove()
-    return Removed(len(first.containers), len(first.networks), len(first.volumes))
+    return Removed(len(first.containers), len(first.networks), len(first.volumes), len(own - runs))
+
+
+def _named(name: str, marks: Mapping[str, str]) -> bool:
+    return marks.get(labels.LAB) in ("", name)
 
 
 class _Found(NamedTuple):

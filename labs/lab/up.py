@@ -157,7 +157,7 @@ class _Run:
         self.created = datetime.now(UTC).replace(microsecond=0)
 
     def build(self) -> None:
-        self.files.create()
+        self.files.create(self.plan.name, self.engine.endpoint)
         journal = Journal(self.clock.now, self.files.journal)
         topology = self._allocate()
         self.services = tuple(service.name for service in topology.services)
@@ -189,7 +189,7 @@ class _Run:
         self.pool.shutdown(wait=keep, cancel_futures=True)
         if keep:
             return
-        marks = {labels.RUN: self.run_id}
+        marks = {labels.RUN: self.run_id, labels.LAB: self.plan.name}
         while any(task.running() for task in self.tasks):
             with suppress(LabsError):
                 remove(self.engine, marks)

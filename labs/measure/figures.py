@@ -60,7 +60,7 @@ def environment(engine: Engine, references: set[str]) -> EnvironmentFacts:
     info = engine.info()
     return EnvironmentFacts(
         toolkit=__version__,
-        engine="Docker Engine",
+        engine=info.product,
         engine_version=info.version,
         api_version=info.api_version,
         cgroup_version=info.cgroup_version,

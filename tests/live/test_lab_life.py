@@ -96,7 +96,7 @@ def check_secrets(engine: Engine, lab: Lab) -> None:
             assert "insecure-lab-only" not in value
             assert b"insecure-lab-only" not in decoded(value)
     files = list(lab.files.folder.iterdir())
-    assert {file.name for file in files} == {"credentials.json", "journal.jsonl"}
+    assert {file.name for file in files} == {"credentials.json", "journal.jsonl", "lab.json"}
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     assert lab.files.folder.stat().st_mode & 0o777 == 0o700
     for member in lab.with_role(Role.PEER):

@@ -19,6 +19,7 @@ from labs import errors
 from labs.commands import namespace
 from labs.commands.cli import Program
 from labs.commands.common import remainder
+from labs.engine.select import NAMED
 
 CLI = [sys.executable, "-P", "-m", "labs.commands.cli"]
 
@@ -130,6 +131,37 @@ def test_the_variable_adds_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["--engine private up x", "up x --engine private", "up --engine=private x", "--engine a up x --engine private"],
+)
+def test_an_engine_may_be_named_anywhere(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(NAMED, "before")
+    assert program().status(["inv", *words.split()]) == 0
+    assert capsys.readouterr().out == "x  2 False\n"
+    assert os.environ[NAMED] == "private"
+
+
+def test_an_engine_after_the_dashes_is_the_peers_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(NAMED, "before")
+    assert program().status(["inv", "exec", "x", "--", "--engine", "y"]) == 0
+    assert capsys.readouterr().out == "x ['--engine', 'y']\n"
+    assert os.environ[NAMED] == "before"
+
+
+def test_the_toolkit_stops_no_engine_but_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(NAMED, "unix:///other.sock")
+    for command in ("start", "stop", "status", "env"):
+        assert Program(namespace).status(["inv", f"engine.{command}"]) == 2
+        assert "neither starts nor stops the engine unix:///other.sock" in capsys.readouterr().err
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -160,6 +192,8 @@ def test_colour_only_on_a_terminal_that_wants_it(monkeypatch: pytest.MonkeyPatch
         ("up --publsh", "'up' has no option '--publsh'\n  try: did you mean --publish?\n"),
         ("up", "'up' needs TOPOLOGY\n  try: inv up --help\n"),
         ("up x --name", "--name needs a value\n  try: inv up --help\n"),
+        ("up x --engine", "--engine needs a value\n"),
+        ("up x --engine=", "--engine needs a value\n"),
         ("up x --peers two", "--peers needs a whole number, not 'two'\n"),
         ("up x --peers=two", "--peers needs a whole number, not 'two'\n"),
         ("images --wrong", "'images' has no option '--wrong'\n  try: inv images --help\n"),

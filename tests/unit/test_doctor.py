@@ -54,6 +54,75 @@ GOOD = Facts(
     newest_file=datetime(2027, 2, 1, tzinfo=UTC),
     needed={"small": Needed(64 << 20, 1 << 28), "large": Needed(2 * GIB, 2 * GIB)},
 )
+# What a virtual machine with the private engine said of itself, on 24 November 2026.
+MACHINE = Facts(
+    python=(3, 11, 7),
+    engine=EngineFacts(
+        EngineInfo(
+            endpoint="unix:///run/mesh-labs/docker.sock",
+            version="20.10.24+dfsg1",
+            api_version="1.41",
+            cgroup_version=1,
+            storage_driver="overlay2",
+            kernel="6.18.44-fc-v669",
+            os="Debian GNU/Linux 12 (bookworm)",
+            cpus=2,
+            memory_bytes=25276502016,
+            rootless=False,
+            local=True,
+            clock="2026-11-24T12:26:48.788150526Z",
+        ),
+        "the private engine",
+    ),
+    root=True,
+    tun=True,
+    kernel="6.18.44-fc-v669",
+    cgroups=True,
+    memory_available_bytes=24266903552,
+    disks=(
+        Disk("cache", Path("/root/.cache/mesh-labs"), 70256386048),
+        Disk("engine", Path("/var/lib/mesh-labs/engine"), 70256386048),
+    ),
+    go="go1.26.8",
+    go_needed="1.26.6",
+    gcc=True,
+    apt=True,
+    may_install=True,
+    images_to_build=(),
+    ip_forward=True,
+    bridge_filter=True,
+    clock=datetime(2026, 11, 24, 12, 26, 48, 892952, UTC),
+    newest_file=datetime(2026, 11, 24, 12, 8, 8, tzinfo=UTC),
+    needed={
+        "headscale": Needed(64 << 20, 256 << 20),
+        "headscale-oidc": Needed(1024 << 20, 1024 << 20),
+        "headscale-proxy": Needed(128 << 20, 512 << 20),
+        "netbird": Needed(128 << 20, 512 << 20),
+        "netbird-combined": Needed(128 << 20, 512 << 20),
+        "netbird-external-idp": Needed(1200 << 20, 2048 << 20),
+        "netbird-external-idp-2g": Needed(1200 << 20, 2048 << 20),
+        "netbird-oidc": Needed(1024 << 20, 1024 << 20),
+        "netbird-quickstart": Needed(192 << 20, 1024 << 20),
+        "netbird-split-quickstart": Needed(192 << 20, 1024 << 20),
+    },
+)
+# The same machine after tests/live/test_doctor_live.py had taken its devices, control groups, tools and engine away.
+MACHINE_BROKEN = replace(
+    MACHINE,
+    engine=EngineFacts(
+        None,
+        problem="The container engine does not answer; unix:///tmp/dead.sock (as given); No such file or directory",
+        todo="start that engine, or name another one with --engine",
+    ),
+    tun=False,
+    cgroups=False,
+    disks=(Disk("cache", Path("/tmp/small/mesh-labs"), 64 << 20), Disk("engine", Path("/var/lib"), 12 * GIB)),  # noqa: S108
+    go=None,
+    gcc=False,
+    apt=False,
+    may_install=False,
+    images_to_build=("headscale", "tailscale"),
+)
 BROKEN = replace(
     GOOD,
     python=(3, 10, 2),
@@ -83,7 +152,9 @@ def levels(facts: Facts) -> dict[str, Level]:
     return {check.name: check.level for check in judge(facts) if check.level is not Level.OK}
 
 
-@pytest.mark.parametrize(("name", "facts"), [("good", GOOD), ("broken", BROKEN)])
+@pytest.mark.parametrize(
+    ("name", "facts"), [("good", GOOD), ("machine", MACHINE), ("machine-broken", MACHINE_BROKEN), ("broken", BROKEN)]
+)
 def test_text(name: str, facts: Facts) -> None:
     assert render(judge(facts)) + "\n" == (GOLDEN / f"doctor-{name}.txt").read_text()
 
@@ -91,6 +162,11 @@ def test_text(name: str, facts: Facts) -> None:
 def test_verdicts() -> None:
     assert can_run(judge(GOOD))
     assert not can_run(judge(BROKEN))
+
+
+def test_the_broken_machine_has_every_fault_there_is() -> None:
+    """All but what is only told, and can be no fault."""
+    assert {check.name for check in judge(BROKEN)} - set(levels(BROKEN)) == {"root", "kernel", "bridges"}
 
 
 def test_an_engine_that_the_toolkit_would_start_is_enough() -> None:
@@ -128,6 +204,22 @@ def test_an_engine_elsewhere_has_its_own_kernel() -> None:
 @pytest.mark.parametrize("odd", [replace(INFO, storage_driver="vfs"), replace(INFO, rootless=True)])
 def test_an_odd_engine_is_a_warning(odd: EngineInfo) -> None:
     assert levels(replace(GOOD, engine=EngineFacts(odd, "DOCKER_HOST"))) == {"engine": Level.WARN}
+
+
+@pytest.mark.parametrize(
+    ("clock", "seen"),
+    [
+        ("", ""),
+        ("2027-03-01T12:30:59.123456789Z", ""),
+        ("2027-03-01T13:32:00+01:00", "; the engine's is 0:02:00 ahead of it"),
+        ("2026-03-01T12:30:00Z", "; the engine's is 365 days, 0:00:00 behind it"),
+    ],
+)
+def test_two_clocks_that_disagree(clock: str, seen: str) -> None:
+    facts = replace(GOOD, engine=EngineFacts(replace(INFO, clock=clock), "DOCKER_HOST"))
+    (check,) = (check for check in judge(facts) if check.name == "clock")
+    assert check.seen == f"2027-03-01 12:30 UTC{seen}"
+    assert check.level is (Level.WARN if seen else Level.OK)
 
 
 # -- reading the machine

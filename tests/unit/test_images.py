@@ -336,6 +336,13 @@ def test_a_compiler_that_meets_a_full_disk(tools: Path, headscale: Recipe, modul
         host(tools).compile(headscale.spec.binaries[0], module, tmp_path / "out", lambda _: None)
 
 
+@pytest.mark.parametrize("words", ["You don't have enough free space in /x/.", "write error: No space left on device"])
+def test_a_download_that_meets_a_full_disk(tools: Path, tmp_path: Path, words: str) -> None:
+    executable(tools, "apt-get", f'echo "E: {words}" >&2; exit 100')
+    with pytest.raises(NoSpace, match="package x could not be downloaded"):
+        host(tools).package("x", tmp_path)
+
+
 def test_a_package_that_is_not_to_be_had(tools: Path, tmp_path: Path) -> None:
     executable(tools, "apt-get", "echo 'E: Unable to locate package x' >&2; exit 100")
     with pytest.raises(ImageProblem, match="could not be downloaded") as refused:

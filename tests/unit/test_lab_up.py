@@ -27,7 +27,7 @@ from labs.errors import (
 )
 from labs.images import catalogue, recipe
 from labs.journal import Journal
-from labs.lab import Lab, find, find_all, labels
+from labs.lab import Lab, Remains, find, find_all, labels, survey
 from labs.lab.addresses import allocate, host_routes, is_routed
 from labs.lab.files import LabFiles, state_folder
 from labs.lab.health import existing
@@ -233,6 +233,7 @@ def test_a_name_that_is_not_there_gets_the_nearest(engine: FakeEngine) -> None:
     assert refused.value.hint == "did you mean netlab?"
 
 
+_LATER = (labels.TOPOLOGY, labels.CONTROL, labels.OWNER, labels.SETTINGS, labels.CREATED, labels.EXPIRES, labels.ROLE)
 CALLS = ["create_network", "create_volume", "create", "start", "inspect", "exec", "networks"]
 
 
@@ -305,6 +306,71 @@ def test_down_takes_away_everything_and_may_be_repeated(engine: FakeEngine, stat
     assert left(engine) == []
     assert list((state / "labs").iterdir()) == []
     assert remove(engine, {labels.LAB: "one"}) == Removed(0, 0, 0)
+
+
+def test_a_lab_of_another_version_is_listed_and_can_be_removed(engine: FakeEngine) -> None:
+    started(engine)
+    future = {labels.LAB: "future", labels.RUN: "f", labels.NAME: "x", labels.PRODUCT: "zerotier"}
+    marks = {"past": {labels.LAB: "past"}, "future": future | dict.fromkeys(_LATER, "x")}
+    for name, own in marks.items():
+        engine.create(Container(name, "b:1", labels=own), name, {}, {})
+    labs, remains = survey(engine, SystemClock())
+    assert [lab.name for lab in labs] == ["one"]
+    assert remains == (
+        Remains("future", 1, "another version's: 'zerotier' is not a valid Product"),
+        Remains("past", 1, "another version's: no label org.mesh-labs.name"),
+    )
+    with pytest.raises(LabConflict, match="Lab past was made by another version") as refused:
+        existing(plan("past"), engine, SystemClock())
+    assert "inv down past" in refused.value.hint
+    assert remove(engine, {labels.LAB: "past"}) == Removed(1, 0, 0)
+    assert [left.name for left in survey(engine, SystemClock())[1]] == ["future"]
+
+
+def test_networks_without_a_container_are_no_lab(engine: FakeEngine) -> None:
+    lab, _, _ = started(engine)
+    for member in lab.members.values():
+        engine.remove(member.machine.container_id)
+    assert survey(engine, SystemClock()) == ((), (Remains("one", 0, "only its networks are left"),))
+
+
+def test_an_engine_that_was_replaced_leaves_files_that_are_named_and_removed(engine: FakeEngine, state: Path) -> None:
+    started(engine)
+    new = FakeEngine(runs_everything)
+    (labs, (left_over,)) = survey(new, SystemClock())
+    assert labs == ()
+    assert (left_over.name, left_over.containers) == ("one", 0)
+    assert "the engine was replaced" in left_over.why
+    with pytest.raises(UsageError, match="Lab one is no longer on the engine") as refused:
+        find(new, "one", SystemClock())
+    assert refused.value.hint == "inv down one removes its files"
+    assert remove(new, {labels.LAB: "another"}) == Removed(0, 0, 0)
+    assert remove(new, {labels.LAB: "one"}) == Removed(0, 0, 0, files=1)
+    assert list((state / "labs").iterdir()) == []
+    assert survey(new, SystemClock()) == ((), ())
+
+
+def test_a_lab_on_another_engine_is_not_taken_for_gone(engine: FakeEngine, state: Path) -> None:
+    started(engine)
+    other = FakeEngine(runs_everything)
+    other.endpoint = "fake://other"
+    assert survey(other, SystemClock()) == ((), ())
+    with pytest.raises(UsageError, match="no lab called one on this engine") as refused:
+        find(other, "one", SystemClock())
+    assert refused.value.hint == "it was started on another one: --engine fake://"
+    assert remove(other, {labels.LAB: ""}) == Removed(0, 0, 0)
+    assert len(list((state / "labs").iterdir())) == 1
+
+
+def test_a_clock_that_was_put_right_changes_no_lab(engine: FakeEngine) -> None:
+    """A lab made a year ahead of, or behind, today's date is found and removed like any other."""
+    for name, created in (("past", "2020-01-01T00:00:00+00:00"), ("future", "2199-01-01T00:00:00+00:00")):
+        lab, _, _ = started(engine, plan(name))
+        for member in lab.members.values():
+            engine.relabel(member.machine.container_id, {labels.CREATED: created, labels.EXPIRES: created})
+        assert find(engine, name, SystemClock()).created == created
+        assert remove(engine, {labels.LAB: name}).containers == 4
+    assert left(engine) == []
 
 
 def test_a_label_cannot_lead_to_other_files(engine: FakeEngine, state: Path) -> None:
@@ -391,7 +457,7 @@ def test_where_state_lies() -> None:
 
 def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
     files = LabFiles(tmp_path / "labs" / "run")
-    files.create()
+    files.create("one", "fake://")
     files.write_credentials({"key": "secret"})
     assert (files.folder / "credentials.json").stat().st_mode & 0o777 == 0o600
     assert files.folder.stat().st_mode & 0o777 == 0o700

@@ -58,6 +58,24 @@ def test_a_file_that_is_not_understood_is_shown_without_a_traceback(pytester: py
     assert shown.ret == pytest.ExitCode.INTERRUPTED
 
 
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_a_run_that_the_machine_did_not_allow_is_no_verdict(
+    how: str, folder: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = "unix:///nonexistent/docker.sock"
+    if how == "variable":
+        monkeypatch.setenv("MESH_LABS_ENGINE_NAMED", dead)
+    shown = folder.runpytest("--lab", "netbird", *(["--lab-engine", dead] if how == "option" else []))
+    shown.stdout.fnmatch_lines(["The container engine does not answer", f"*where: {dead} (as given)"])
+    assert shown.ret == pytest.ExitCode.INTERNAL_ERROR
+
+
+def test_a_failure_of_another_kind_is_still_a_failure(folder: pytest.Pytester) -> None:
+    folder.makepyfile(test_it="def test_it():\n    assert False\n")
+    shown = folder.runpytest("--lab", "netbird", "--lab-engine", "unix:///nonexistent/docker.sock")
+    assert shown.ret == pytest.ExitCode.TESTS_FAILED
+
+
 def test_a_topology_that_is_not_there(folder: pytest.Pytester) -> None:
     shown = folder.runpytest("--lab", "netbrid")
     shown.stdout.fnmatch_lines(["*There is no topology called netbrid*", "*did you mean netbird?*"])

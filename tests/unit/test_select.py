@@ -125,6 +125,30 @@ def test_the_order(pick: Callable[..., Endpoint], serve: Serve, tmp_path: Path, 
     assert pick() == Endpoint(f"unix://{tmp_path}/p/run/docker.sock", "the private engine")
 
 
+def test_a_name_comes_before_everything_dockers(
+    pick: Callable[..., Endpoint], serve: Serve, tmp_path: Path, system: FakeSystem
+) -> None:
+    url, other = (f"unix://{serve(name)}" for name in ("a.sock", "b.sock"))
+    default = f"unix://{serve('default.sock')}"
+    context(tmp_path, "work", url)
+    docker = {"DOCKER_HOST": other, "DOCKER_CONTEXT": "elsewhere"}
+    assert pick(**docker, MESH_LABS_ENGINE_NAMED=url) == Endpoint(url, "as given")
+    assert pick(**docker, MESH_LABS_ENGINE_NAMED="work") == Endpoint(url, "Docker context work")
+    assert pick(**docker, MESH_LABS_ENGINE_NAMED="default") == Endpoint(default, "Docker context default")
+    assert pick(other, MESH_LABS_ENGINE_NAMED=url) == Endpoint(other, "as given")
+    with pytest.raises(EngineUnavailable, match="context 'wrok' names no engine"):
+        pick("wrok")
+
+
+def test_the_private_engine_can_be_named(pick: Callable[..., Endpoint], serve: Serve, system: FakeSystem) -> None:
+    serve("default.sock")
+    with pytest.raises(EngineUnavailable, match="The private engine does not run"):
+        pick("private")
+    assert pick("private", start=True).source == "the private engine"
+    assert pick(MESH_LABS_ENGINE_NAMED="private").source == "the private engine"
+    assert pick().source == "the machine's engine"
+
+
 @pytest.mark.parametrize("how", ["explicit", "DOCKER_HOST", "context"])
 def test_a_named_engine_that_is_dead_is_never_replaced(
     how: str, pick: Callable[..., Endpoint], serve: Serve, tmp_path: Path, system: FakeSystem
