@@ -53,7 +53,7 @@ class Program(invoke.program.Program):
 
     @property
     def called_as(self) -> str:
-        return "labs" if self.argv and Path(self.argv[0]).name == "labs" else "inv"
+        return _called_as(self.argv)
 
     def core_args(self) -> list[Argument]:
         debug = Argument(names=("debug",), kind=bool, default=False, help="Show the traceback of an error.")
@@ -79,12 +79,12 @@ class Program(invoke.program.Program):
             if not end.message:
                 return end.code
             # A message without a code is Invoke's own complaint about --list and its companions.
-            status = report(UsageError(end.message), debug)
+            status = report(UsageError(end.message), debug, _called_as(argv))
             return status if end.code == 1 else end.code
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the outermost boundary
             if isinstance(error, BrokenPipeError) and _reader_left():
                 return Interrupted.exit_code
-            return report(_as_labs_error(error), debug)
+            return report(_as_labs_error(error), debug, _called_as(argv))
         return 0
 
     def _run(self, argv: list[str]) -> None:
@@ -154,7 +154,8 @@ class Program(invoke.program.Program):
         context = self.parser.contexts[name]
         words = "".join(f" {usage.placeholder(word)}" for word in context.positional_args)
         print(f"Usage: {self.binary} {usage.typed_names(self._commands).get(name, name)}{words} [--options]\n")
-        print(textwrap.indent(inspect.getdoc(self.collection[name]) or "", self.leading_indent) + "\n")
+        text = as_typed(inspect.getdoc(self.collection[name]) or "", self.called_as)
+        print(textwrap.indent(text, self.leading_indent) + "\n")
         if options := context.help_tuples():
             print("Options:\n")
             self.print_columns(options)
@@ -191,9 +192,18 @@ def _name_engine(engine: str) -> None:
     os.environ[NAMED] = engine
 
 
-def report(error: LabsError, debug: bool) -> int:
+def as_typed(text: str, program: str) -> str:
+    """Text that speaks of `inv COMMAND`, for whoever has typed `labs`."""
+    return text if program == "inv" else re.sub(r"(?<![\w./])inv (?=[a-z])", f"{program} ", text)
+
+
+def _called_as(argv: Sequence[str]) -> str:
+    return "labs" if argv and Path(argv[0]).name == "labs" else "inv"
+
+
+def report(error: LabsError, debug: bool, program: str = "inv") -> int:
     """Print an error on stderr, in colour on a terminal, and return its exit code. Call it while handling it."""
-    what, *details = str(error).splitlines()
+    what, *details = as_typed(str(error), program).splitlines()
     details += getattr(error, "__notes__", [])
     if _coloured():
         what = f"\033[1;31m{what}\033[0m"

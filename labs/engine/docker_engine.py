@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import docker
+import requests
 from docker.errors import APIError
 
 from labs.engine import docker_images, pulling, stream

@@ -103,6 +103,8 @@ def _assemble(recipe: Recipe, work: Path, toolchain: Toolchain, on_event: OnImag
         root.folder(folder.path, folder.mode, folder.owner.numbers)
     for file in spec.files:
         root.add(file.path, file.content.encode(), file.mode)
+    for path in spec.cap_net_bind_service:
+        root.let_bind_ports(path)
     if spec.prepare:
         _prepare(recipe.name, spec.prepare, root, work.resolve() / "root", toolchain, on_event)
     on_event(ImageEvent(recipe.name, "packing", "root file system"))

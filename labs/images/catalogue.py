@@ -88,7 +88,8 @@ class RecipeSpec(_Model):
     """A recipe file. `configuration` holds Dockerfile instructions for the image's own settings.
 
     Of each package everything is taken but what RootFs leaves out anyway; `keep` and `omit` are shell
-    patterns of paths that change that. `stand-in` says what an image pretends to be that cannot be built.
+    patterns of paths that change that. `cap-net-bind-service` are the programs with that file capability, as an
+    official image has them. `stand-in` says what an image pretends to be that cannot be built.
     """
 
     name: str
@@ -103,6 +104,7 @@ class RecipeSpec(_Model):
     artifacts: tuple[Artifact, ...] = ()
     folders: tuple[Folder, ...] = ()
     files: tuple[TextFile, ...] = ()
+    cap_net_bind_service: Annotated[tuple[Place, ...], Field(alias="cap-net-bind-service")] = ()
     prepare: Preparation | None = None
     configuration: tuple[str, ...] = ()
     stand_in: Annotated[str, Field(alias="stand-in")] = ""

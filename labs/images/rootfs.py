@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import tarfile
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +23,8 @@ _ACCOUNTS = {
     "etc/group": b"root:x:0:\nnogroup:x:65534:\n",
     "etc/nsswitch.conf": b"hosts: files dns\n",
 }
+# An extended attribute as tars carry it: version 2 of capabilities(7)'s structure, cap_net_bind_service=ep.
+_CAPABILITY = {"SCHILY.xattr.security.capability": struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0).decode()}
 _FOLDERS = {"tmp": 0o1777, "root": 0o700, "run": 0o755, "var/lib": 0o755, "var/log": 0o755, "srv": 0o755}
 
 
@@ -32,6 +35,7 @@ class _Entry:
     link: str | None = None
     folder: bool = False
     owner: tuple[int, int] = (0, 0)
+    binds_ports: bool = False
 
 
 class RootFs:
@@ -61,6 +65,11 @@ class RootFs:
     def link(self, path: str, target: str) -> None:
         """A symbolic link, unless something is there already."""
         self._entries.setdefault(_merged(path), _Entry(0o777, link=target))
+
+    def let_bind_ports(self, path: str) -> None:
+        """Give a program the capability to listen below port 1024, as by `setcap cap_net_bind_service=+ep`."""
+        name = _merged(path)
+        self._entries[name] = replace(self._entries[name], binds_ports=True)
 
     def add_package(self, archive: BinaryIO) -> None:
         """The files of a Debian package's tar: no documentation, no locales; CA certificates become one bundle."""
@@ -160,6 +169,7 @@ def _add(archive: tarfile.TarFile, path: str, entry: _Entry) -> None:
     info = tarfile.TarInfo(path)
     info.mode = entry.mode
     info.uid, info.gid = entry.owner
+    info.pax_headers = _CAPABILITY if entry.binds_ports else {}
     if entry.folder or entry.link is not None:
         info.type = tarfile.DIRTYPE if entry.folder else tarfile.SYMTYPE
         info.linkname = entry.link or ""

@@ -386,6 +386,10 @@ class _Run:
             files=(File(_COREFILE, _CORE.format(records="\n    ".join(records)).encode()),),
             attachments=self._places(host),
             cap_drop=("ALL",),
+            # The official image's binary carries this capability, and does not start without it. Its user is not root
+            # and gains none by it here, so port 53 has to be open to everybody (as current engines have it).
+            cap_add=("NET_BIND_SERVICE",),
+            sysctls={"net.ipv4.ip_unprivileged_port_start": "0"},
             security_opt=("no-new-privileges",),
         )
         machine = self._start(spec, {labels.ROLE: Role.HOST, labels.SERVES: "dns"})

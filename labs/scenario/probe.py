@@ -23,7 +23,11 @@ _ACCESS_LOG = "/srv/access.log"
 # The watchdog must hold none of the command's pipes, or reading them would last as long as it sleeps.
 _LIMITED = 'l=$1; shift; "$@" & p=$!; (sleep "$l"; kill "$p") >/dev/null 2>&1 & wait "$p"'
 _TERMINATED = 143
+# A negative is 1; of iputils' ping, which the official Tailscale image has, also 2: no route, or no such name.
+_NEGATIVE = (1, 2)
 _REFUSALS = ("can't connect", "unreachable", "no route", "timed out", "refused", "reset")
+# busybox has one word for a name that means nothing; iputils passes on what musl says.
+_UNKNOWN = ("bad address", "does not resolve", "no usable address", "try again", "non-recoverable error")
 _SPEAKS = ("error getting response", "bad header", "server returned error")  # somebody answered the connection
 _PINGED = re.compile(r"PING \S+ \((\S+?)\)")
 
@@ -101,7 +105,11 @@ def look_up(engine: Engine, consumer: Machine, name: str) -> Answer:
     result = _limited(engine, consumer, argv, LOOKUP_S)
     if found := _PINGED.match(result.stdout):
         return Answer(IPv4Address(found[1]), "answered")
-    return Answer(None, _why(result, consumer, argv, LOOKUP_S, lambda seen: "bad address" in seen.stderr))
+    return Answer(None, _why(result, consumer, argv, LOOKUP_S, _unknown))
+
+
+def _unknown(result: ExecResult) -> bool:
+    return any(words in result.stderr.lower() for words in _UNKNOWN)
 
 
 def callers(engine: Engine, server: Machine) -> dict[str, IPv4Address]:
@@ -126,7 +134,7 @@ def _why(
     words = result.stderr.strip() or result.stdout.strip()
     if result.exit_code == _TERMINATED:
         return f"no answer within {limit_s:g} s"
-    if result.exit_code == 1 and refused(result):
+    if result.exit_code in _NEGATIVE and refused(result):
         return words.splitlines()[-1]
     command = " ".join(argv)
     raise ProbeProblem(

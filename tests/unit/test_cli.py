@@ -283,6 +283,16 @@ def test_help_shows_the_command_as_it_is_typed(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.startswith("Usage: inv images [--options]\n\n  List images.\n")
 
 
+@pytest.mark.parametrize("name", ["inv", "labs"])
+def test_hints_name_the_program_that_was_typed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    error = errors.EnvironmentProblem("No", why="inventory: ./inv test", hint="inv doctor shows it, or `inv down x`")
+    failing(error).status([f"/usr/bin/{name}", "fail"])
+    said = f"No\n  why: inventory: ./inv test\n  try: {name} doctor shows it, or `{name} down x`\n"
+    assert capsys.readouterr().err == said
+    assert Program(namespace).status([name, "down", "--help"]) == 0
+    assert f"\n      {name} down " in capsys.readouterr().out
+
+
 def test_invokes_variables_and_files_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "invoke.json").write_text("{broken")
     (tmp_path / ".invoke.json").write_text("{broken")

@@ -87,7 +87,7 @@ FORMS: list[tuple[str, Container | Service]] = [
     ),
     ("secrets: [token]", replace(PLAIN, files=(File("/run/secrets/token", TOKEN, 0o600),))),
     (
-        'secrets: [{source: token, target: t, mode: "0o400"}]',
+        "secrets: [{source: token, target: t, mode: 0o400}]",
         replace(PLAIN, files=(File("/run/secrets/t", TOKEN, 0o400),)),
     ),
     ("volumes: [data:/data]", replace(PLAIN, volumes=(VolumeMount("data", "/data"),))),
@@ -287,8 +287,8 @@ def test_every_topology_keeps_the_rules_of_the_house(folder: Path) -> None:
         assert service.ready, f"{service.name} does not say when it serves"
         # The official dashboard writes its own files as root when it starts.
         assert container.cap_drop == ("ALL",) or service.name == "dashboard"
-        # The official proxy's binary carries this capability, and does not start without it.
-        assert container.cap_add == (("NET_BIND_SERVICE",) if service.name == "proxy" else ())
+        # The official images' binaries carry this capability, and do not start without it.
+        assert container.cap_add == (("NET_BIND_SERVICE",) if service.name in ("proxy", "coturn") else ())
         assert "no-new-privileges:true" in container.security_opt
         assert {port.host_ip for port in service.ports} <= {"127.0.0.1"}
         assert {port.published for port in service.ports} <= {None}

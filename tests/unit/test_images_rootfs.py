@@ -6,6 +6,8 @@ import io
 import tarfile
 from pathlib import Path
 
+import pytest
+
 from labs.images.catalogue import RecipeSpec
 from labs.images.provenance import labels
 from labs.images.rootfs import RootFs
@@ -37,6 +39,20 @@ def test_a_folder_has_its_mode_and_owner(tmp_path: Path) -> None:
     kept = found["run/postgresql"]
     assert (kept.isdir(), kept.mode, kept.uid, kept.gid) == (True, 0o3777, 999, 998)
     assert (found["srv/page"].uid, found["srv"].uid) == (0, 0)
+
+
+def test_a_program_carries_its_capability(tmp_path: Path) -> None:
+    """As setcap writes it: version 2 and effective, permitted bit 10, nothing inheritable."""
+    root = RootFs()
+    root.add("/bin/server", b"#!", 0o755)
+    root.add("/bin/other", b"#!", 0o755)
+    root.let_bind_ports("/bin/server")
+    found = written(root, tmp_path)
+    (key, value), *others = found["usr/bin/server"].pax_headers.items()
+    assert (key, value.encode().hex()) == ("SCHILY.xattr.security.capability", "0100000200040000" + "00" * 12)
+    assert (others, found["usr/bin/other"].pax_headers) == ([], {})
+    with pytest.raises(KeyError):
+        root.let_bind_ports("/bin/nobody")
 
 
 def test_a_recipe_keeps_and_omits_parts_of_packages(tmp_path: Path) -> None:
