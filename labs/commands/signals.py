@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NOTE = b"\nstill removing what was made; one more Ctrl-C leaves the rest, which `inv down` removes later\n"
 
 
@@ -25,7 +26,7 @@ class Stoppable:
         self._signals = 0
 
     def __enter__(self) -> Stoppable:
-        for number in _STOPPING:
+        for number in STOPPING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._stop)
         return self
@@ -43,3 +44,22 @@ class Stoppable:
         # Written straight to the descriptor: this may interrupt a print, and the terminal may be gone.
         with contextlib.suppress(OSError):
             os.write(2, _NOTE)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Stop signals that come meanwhile take effect at the end, so that a child that is being started is known by then.
+
+    Children started inside heed SIGINT even where this process must not (a background job of a script): what is
+    ignored is inherited, a handler is not.
+    """
+    came: list[int] = []
+    held = [one for one in STOPPING if one is signal.SIGINT or signal.getsignal(one) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in held}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)

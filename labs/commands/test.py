@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 import labs
+from labs.commands.signals import held_back
 from labs.errors import CheckFailed, EnvironmentProblem, ImageProblem, Interrupted, LabsError, UsageError
 
 _ROOT = Path(labs.__file__).parent.parent
@@ -111,30 +111,19 @@ def run_child(argv: Sequence[str], root: Path) -> int:
     exactly one SIGINT from here, and all the time it needs to clean up. A second one would make
     pytest abandon its teardown.
     """
+    child = None
     try:
-        with _heeding_sigint():
+        with held_back():
             child = subprocess.Popen(argv, cwd=root, stdin=subprocess.DEVNULL, process_group=0)
+        code = child.wait()
     except FileNotFoundError as error:
         raise EnvironmentProblem(f"{argv[0]} is not installed", hint="./inv runs with everything it needs") from error
-    try:
-        code = child.wait()
     except KeyboardInterrupt:
-        child.send_signal(signal.SIGINT)
-        child.wait()
+        if child:
+            child.send_signal(signal.SIGINT)
+            child.wait()
         raise
     return code if code >= 0 else 128 - code
-
-
-@contextmanager
-def _heeding_sigint() -> Iterator[None]:
-    """Children started inside heed SIGINT even where this process must not (a background job of a script)."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def checkout() -> Path:

@@ -73,6 +73,21 @@ def test_interrupted_it_interrupts_the_child_once_and_waits_for_its_cleanup(igno
     assert err.rstrip().endswith("KeyboardInterrupt")
 
 
+def test_interrupted_while_it_starts_a_child_it_leaves_none() -> None:
+    parent = (
+        "import os, signal, subprocess, sys\nfrom pathlib import Path\nfrom labs.commands.signals import Stoppable\n"
+        "from labs.commands.test import run_child\n"
+        "start = subprocess.Popen\n"
+        "def stopped_meanwhile(*arguments, **options):\n"
+        "    child = start(*arguments, **options)\n    os.kill(os.getpid(), signal.SIGTERM)\n    return child\n"
+        "subprocess.Popen = stopped_meanwhile\n"
+        "with Stoppable():\n    run_child(['sleep', '60'], Path('/'))\n"
+    )
+    # The child has this process's pipes as well, so reading them to their end waits for it.
+    done = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, timeout=20, check=False)
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+
+
 def test_the_live_run_is_one_pytest_run_on_both_products() -> None:
     argv = command.smoke_step().argv
     assert argv[1:3] == ("-m", "pytest")
