@@ -55,11 +55,11 @@ def held_back() -> Iterator[None]:
     """
     came: list[int] = []
     held = [one for one in STOPPING if one is signal.SIGINT or signal.getsignal(one) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in held}
+    before = {number: signal.signal(number, lambda came_now, _: came.append(came_now)) for number in held}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in came:
-            signal.raise_signal(number)
+        for late in came:
+            signal.raise_signal(late)
