@@ -94,7 +94,9 @@ class DockerEngine:
     def images(self, labels: Mapping[str, str]) -> tuple[ImageInfo, ...]:
         with translated("images"):
             found = self._api.images(filters=_label_filter(labels))
-        return tuple(self.image(tag) for entry in found for tag in entry.get("RepoTags") or ())
+        tags = (tag for entry in found for tag in entry.get("RepoTags") or ())
+        # An image that lost its name to a newer one is listed as <none>.
+        return tuple(self.image(tag) for tag in tags if not tag.startswith("<none>"))
 
     def import_image(self, root: BinaryIO, reference: str, changes: Sequence[str]) -> ImageInfo:
         docker_images.import_root(self._api, root, reference, changes)

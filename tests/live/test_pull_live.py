@@ -15,7 +15,7 @@ import pytest
 from labs.engine import PullProgress
 from labs.engine.docker_engine import DockerEngine
 from labs.errors import ImageProblem, RegistryUnreachable
-from labs.images import recipe
+from labs.images import image_facts, recipe
 from labs.results import ComparisonResult, load
 from tests.live import registries
 from tests.live.registries import FakeRegistry, Registry, Says, fake_registry, inv, mute_registry
@@ -88,6 +88,24 @@ def test_what_is_there_is_not_pulled_again(endpoint: str, registry: Registry, di
     assert "pulling" not in up.stdout
     assert inv("down", "t-pulled", **where).returncode == 0
     assert digests
+
+
+def test_official_images_in_a_set_keep_their_digests(
+    endpoint: str, own: DockerEngine, registry: Registry, digests: dict[str, str], tmp_path: Path
+) -> None:
+    """The engine's archive does not hold them."""
+    where = {"DOCKER_HOST": endpoint, "MESH_LABS_MIRROR": registry.host, "MESH_LABS_CACHE": str(tmp_path / "cache")}
+    file, name = str(tmp_path / "labs.tar"), recipe("headscale").official
+    assert inv("images.save", file, "--topologies", "headscale", "--images", "pull", **where).returncode == 0
+    forget(own, "headscale", "tailscale", "busybox", "coredns")
+    done = inv("images.load", file, **where)
+    assert done.returncode == 0, done.stderr
+    assert own.image(name).digest is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MESH_LABS_CACHE", where["MESH_LABS_CACHE"])
+        facts = image_facts(own.image(name))
+    assert (facts.source, facts.digest) == ("load", digests[name])
+    assert inv("images.check", "headscale", "--images", "load", **where).returncode == 0
 
 
 def test_auto_on_a_network_that_answers_nothing(endpoint: str, own: DockerEngine, digests: dict[str, str]) -> None:
