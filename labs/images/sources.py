@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from labs.timing import REGISTRY_ANSWER_S, REGISTRY_TRY_S
 
 # One compiler keeps the cores busy; the second fills its pauses: downloads, linking, packing.
 _JOBS = 2
+_STOP_POLL_S = 0.2
 _MIB = 1 << 20
 
 
@@ -111,7 +113,7 @@ def _all_there(engine: Engine, recipes: Mapping[str, Recipe]) -> dict[str, str]:
 class _Supply:
     """One `ensure`: a registry that did not answer once is not asked again for the other images.
 
-    `stopped` ends the pulls that go on in other threads, at their next word.
+    `stopped` ends what goes on in other threads: waiting for a pull at once, the pull itself at its next word.
     """
 
     engine: Engine
@@ -154,7 +156,7 @@ class _Supply:
             raise known
         self.on_event(ImageEvent(recipe.name, "pulling", asked))
         try:
-            self.engine.pull_image(asked, lambda seen: self._tell(recipe, seen), answer_s)
+            self._aside(lambda: self.engine.pull_image(asked, lambda seen: self._tell(recipe, seen), answer_s))
         except RegistryUnreachable as error:
             self.silent[registry_of(asked)] = error
             raise
@@ -162,6 +164,27 @@ class _Supply:
             self.engine.tag_image(asked, recipe.official)
         self.on_event(ImageEvent(recipe.name, "ready", recipe.official))
         return recipe.official
+
+    def _aside(self, work: Callable[[], object]) -> None:
+        """Do it in a thread that no end of the program waits for: a registry may keep silent for long.
+
+        Raises what `work` raises, and Interrupted soon after `stopped`.
+        """
+        outcome = Future[None]()
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - it is raised where the outcome is waited for
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(None)
+
+        threading.Thread(target=run, daemon=True).start()
+        while not wait([outcome], timeout=_STOP_POLL_S).done:
+            if self.stopped:
+                raise Interrupted("Stopped while an image was pulled")
+        outcome.result()
 
     def _tell(self, recipe: Recipe, seen: PullProgress) -> None:
         if self.stopped:

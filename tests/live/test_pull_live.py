@@ -5,6 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -178,6 +182,21 @@ def test_a_registry_that_takes_the_call_and_says_nothing(own: DockerEngine) -> N
             pull(own, f"{host}/a/b:1", answer_s=1.0)
         assert time.monotonic() - begin_s < 5
     assert own.info().cpus
+
+
+def test_ctrl_c_while_a_registry_says_nothing(endpoint: str) -> None:
+    with mute_registry() as host:
+        environment = {**os.environ, "DOCKER_HOST": endpoint, "MESH_LABS_MIRROR": host, "PYTHONUNBUFFERED": "1"}
+        argv = [sys.executable, "-m", "labs.commands.cli", "images.pull", "netbird-oidc"]
+        with subprocess.Popen(
+            argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as stopped:
+            assert stopped.stdout
+            assert "pulling" in stopped.stdout.readline()
+            begin_s = time.monotonic()
+            stopped.send_signal(signal.SIGINT)
+            assert stopped.wait(20) == 4
+        assert time.monotonic() - begin_s < 10
 
 
 @pytest.fixture

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from labs.engine import ImageInfo, OnPull, PullProgress
 from labs.engine.fake import FakeEngine
 from labs.errors import ImageProblem, Interrupted, RegistryUnreachable
 from labs.images import ImageEvent, Source, Sourcing, ensure, image_facts, recipe, status
 from labs.images.builder import Cache
-from labs.timing import REGISTRY_ANSWER_S, REGISTRY_TRY_S
+from labs.timing import REGISTRY_ANSWER_S, REGISTRY_TRY_S, SystemClock, until
 from tests.unit.test_images import QUIET, FakeToolchain
 
 AUTO, PULL, BUILD, LOAD = map(Sourcing, Source)
@@ -136,20 +139,35 @@ def test_progress_of_a_pull(online: FakeEngine) -> None:
     ]
 
 
-def test_a_pull_ends_when_the_command_does(online: FakeEngine) -> None:
-    """What goes wrong with one image, Ctrl-C included, ends the others' pulls at their next word."""
+class Silent(FakeEngine):
+    """A registry that has said nothing yet about one image, and refuses the other."""
 
-    def stopped(event: ImageEvent) -> None:
-        raise KeyboardInterrupt
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer, self.seen = threading.Event(), list[BaseException]()
 
-    with pytest.raises(KeyboardInterrupt):
-        ensure(online, [VARIABLE], stopped, FakeToolchain(), PULL)
-    from labs.engine import PullProgress
-    from labs.images.sources import _Supply
+    def pull_image(self, reference: str, on_progress: OnPull, answer_s: float) -> ImageInfo:
+        if reference == HEADSCALE.official:
+            raise ImageProblem("denied")
+        self.answer.wait(60)
+        try:
+            on_progress(PullProgress(1, 0, 0, 0))
+        except Interrupted as error:
+            self.seen.append(error)
+        self.answer.clear()
+        raise ImageProblem("late")
 
-    supply = _Supply(online, PULL, Cache(Path()), FakeToolchain(), QUIET, stopped=True)
-    with pytest.raises(Interrupted):
-        supply._tell(HEADSCALE, PullProgress(1, 0, 0, 0))
+
+def test_nobody_waits_for_a_silent_registry_once_the_command_has_failed() -> None:
+    """What goes wrong with one image, or Ctrl-C, ends the wait for the others; their pulls end at the next word."""
+    engine = Silent()
+    began_s = time.monotonic()
+    with pytest.raises(ImageProblem, match="denied"):
+        ensure(engine, [VARIABLE, TAILSCALE.spec.variable], QUIET, FakeToolchain(), PULL)
+    assert time.monotonic() - began_s < 30
+    engine.answer.set()
+    until(SystemClock(), engine.answer.is_set, lambda waits: not waits, what="The pull's end", timeout_s=10)
+    assert len(engine.seen) == 1
 
 
 @pytest.mark.parametrize(
