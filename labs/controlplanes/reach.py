@@ -20,7 +20,7 @@ from labs.controlplanes.ready import Dial
 from labs.engine import Engine
 from labs.errors import EngineProblem, EngineUnavailable
 
-# An exec of its own comes before every connection; observed 0.1 s, and longer on a busy machine.
+# An exec of its own comes before every connection; observed 0.06 s, and longer on a busy machine.
 _EXEC_S = 20.0
 # busybox nc connects, says so with an empty line, and becomes two copiers; whichever ends takes the other along.
 # They are dd, because busybox cat keeps what comes from a socket until there is more (sendfile).
@@ -28,8 +28,8 @@ _EXEC_S = 20.0
 _RELAY = """n=0; until [ $n -ge "$4" ] || nc -w 1 "$1" "$2" -e true 2>/dev/null; do n=$((n+1)); sleep 0.05; done
 exec 3<&0 4>&1 2>&1; exec nc -w "$3" "$1" "$2" -e sh -c '
 echo >&4; exec 2>/dev/null; (exec 4>&-; dd bs=65536 <&3; kill $$) & exec dd bs=65536 >&4'"""
-# A browser and an administrator are values that nobody closes, so no connection is kept; a new one costs 0.1 ms.
 _PAUSE_S = 0.05  # as in _RELAY
+# A browser and an administrator are values that nobody closes, so no connection is kept; a new one costs 0.1 ms.
 _NONE_KEPT = httpx.Limits(max_keepalive_connections=0)
 _PORTS = {"http": 80, "https": 443}
 
