@@ -23,7 +23,8 @@ from labs.engine import Engine
 from labs.images import ensure
 from labs.lab import Lab
 from labs.lab.plan import image_variables
-from labs.measure.campaign import Order, definition, sampler_for
+from labs.measure import choose_sampler
+from labs.measure.campaign import Order, definition
 from labs.measure.figures import environment
 from labs.measure.protocol import Measurer, Unit, inventory
 from labs.model import Role
@@ -103,7 +104,7 @@ def make(engine: Engine, labs: int, planted_labs: int) -> Measurement:
     """Runs up to number `labs` are plain; those after it have memory planted."""
     scenario = read(resources.path("scenarios") / "subnet-routes.scenario.yaml")
     order = Order((TOPOLOGY,), (PEERS,), labs, (Phase.IDLE, Phase.JOINED), scenario, settle_s=3.0, window_s=5.0)
-    sampler = sampler_for(engine, None)
+    sampler = choose_sampler(engine)
     images = ensure(engine, image_variables(TOPOLOGY, inventory(scenario, PEERS)), lambda _: None)
     measurer = Measurer(engine, definition(order, sampler), sampler, scenario, {TOPOLOGY: images}, print)
     runs = []

@@ -11,7 +11,7 @@ from labs.commands.common import Output
 from labs.engine import Engine
 from labs.lab import labels
 from labs.lab.removal import remove
-from labs.measure import choose_sampler, environment, take
+from labs.measure import Sampler, choose_sampler, environment, take
 from labs.report.terminal import step_line
 from labs.results import ComparisonResult, ScenarioResult, StackFigures
 from labs.scenario import Scenario, read, run
@@ -22,7 +22,7 @@ def run_demo(engine: Engine, topologies: Sequence[str], file: Path, out: Output)
 
     Every lab is removed before the next one starts, whatever happens. Raises Leftovers when one is not gone.
     """
-    scenario = read(file)
+    scenario, sampler = read(file), choose_sampler(engine)
     stacks: list[StackFigures] = []
     scenarios: list[ScenarioResult] = []
     references: set[str] = set()
@@ -30,7 +30,7 @@ def run_demo(engine: Engine, topologies: Sequence[str], file: Path, out: Output)
         name = f"demo-{topology}-{secrets.token_hex(2)}"
         out.line(f"\n{topology}: {scenario.spec.title}")
         try:
-            stack, result = _one(engine, topology, name, scenario, out)
+            stack, result = _one(engine, topology, name, scenario, sampler, out)
         finally:
             removed = remove(engine, {labels.LAB: name})
             out.line(f"removed {removed.containers} containers, {removed.networks} networks, {removed.volumes} volumes")
@@ -43,8 +43,8 @@ def run_demo(engine: Engine, topologies: Sequence[str], file: Path, out: Output)
 
 
 def _one(
-    engine: Engine, topology: str, name: str, scenario: Scenario, out: Output
+    engine: Engine, topology: str, name: str, scenario: Scenario, sampler: Sampler, out: Output
 ) -> tuple[StackFigures, ScenarioResult]:
     lab = start(engine, topology, name, scenario.inventory, out)
-    stack = take(lab, choose_sampler(engine), "joined")
+    stack = take(lab, sampler, "joined")
     return stack, run(scenario, lab, lambda step: out.line(step_line(step)))

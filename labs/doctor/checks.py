@@ -143,15 +143,31 @@ def _engine(facts: Facts) -> Check:
         return Check("engine", Level.FAIL, engine.problem, engine.todo)
     info = engine.info
     kind = "rootless" if info.rootless else "rootful"
+    product = "Podman " if _is_podman(info) else ""
     seen = (
-        f"{info.version}, API {info.api_version}, {info.storage_driver}, cgroup v{info.cgroup_version}, {kind}\n"
-        f"{info.endpoint} ({engine.source})"
+        f"{product}{info.version}, API {info.api_version}, {info.storage_driver}, cgroup v{info.cgroup_version}, {kind}"
+        f"\n{info.endpoint} ({engine.source})"
     )
+    drawbacks = dict(_drawbacks(facts, info))
+    todo = "; ".join(filter(None, drawbacks.values()))
+    return Check("engine", Level.WARN if drawbacks else Level.OK, "\n".join([seen, *drawbacks]), todo)
+
+
+def _drawbacks(facts: Facts, info: EngineInfo) -> Iterator[tuple[str, str]]:
+    """What a lab cannot do on this engine, each with what helps; see docs/engines.md."""
     if info.storage_driver == "vfs":
-        return Check("engine", Level.WARN, seen, "the vfs driver copies every layer: use overlay2 for speed and room")
-    if info.rootless:
-        return Check("engine", Level.WARN, seen, "no test of mesh-labs uses a rootless engine; a rootful one is safer")
-    return Check("engine", Level.OK, seen)
+        yield "the vfs driver copies every layer", "use overlay2 for speed and room"
+    if not info.counts_memory:
+        yield "no container's memory is counted or limited: nothing can be measured here", ""
+    if info.rootless and info.cgroup_version == 1:
+        yield "no container can be paused: rootless engines have no control groups of version 1", ""
+    if _is_podman(info) and info.local and facts.bridge_filter:
+        todo = "iptables -I FORWARD -i podman+ -o podman+ -j ACCEPT"
+        yield "where a Docker engine runs as well, its firewall stops what crosses Podman's internal networks", todo
+
+
+def _is_podman(info: EngineInfo) -> bool:
+    return info.product == "Podman"
 
 
 def _elsewhere(facts: Facts) -> bool:

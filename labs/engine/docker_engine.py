@@ -9,6 +9,7 @@ import socket
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -40,6 +41,9 @@ _CONNECTIONS = 64
 _API_TIMEOUT_S = 120
 # The engine describes itself in the kernel's words, and images in Go's.
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+# What Docker sets in every network namespace of its own, and Podman when it is told to: low ports are free, and a
+# network without IPv6 has none.
+_DOCKERS_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv6.conf.all.disable_ipv6": "1"}
 _PODMAN_STATES = {"configured": "created", "initialized": "created", "stopped": "exited", "stopping": "exited"}
 
 
@@ -58,6 +62,12 @@ class DockerEngine:
                 max_pool_size=_CONNECTIONS,
             )
 
+    @cached_property
+    def _podman(self) -> bool:
+        with translated(self.endpoint):
+            parts = self._api.version().get("Components") or ()
+        return any(part["Name"] == "Podman Engine" for part in parts)
+
     def info(self) -> EngineInfo:
         with translated(self.endpoint):
             info = self._api.info()
@@ -74,9 +84,9 @@ class DockerEngine:
             rootless=any("rootless" in option for option in info.get("SecurityOptions") or ()),
             local=self._shares_kernel(info["KernelVersion"], info["Name"]),
             architecture=_GO_ARCHITECTURES.get(info["Architecture"], info["Architecture"]),
-            # Podman answers the same questions; only its answer names the builder that it has inside.
-            product="Podman" if "BuildahVersion" in info else "Docker Engine",
+            product="Podman" if self._podman else "Docker Engine",
             clock=info.get("SystemTime") or "",
+            counts_memory=info.get("MemoryLimit", True),
         )
 
     def image(self, reference: str) -> ImageInfo:
@@ -137,13 +147,15 @@ class DockerEngine:
             subnet=str(network.subnet), iprange=str(upper), gateway=str(network.subnet.network_address + 1)
         )
         options = {"com.docker.network.bridge.enable_ip_masquerade": "false"} if network.transit else {}
+        # Podman always masquerades but on internal networks, and on those it lets foreign addresses cross the bridge.
+        internal = self._podman or not network.transit
         with self._firewall_turn(), translated(f"network {network.name} ({network.subnet})"):
             made = self._api.create_network(
                 name,
                 driver="bridge",
                 options=options,
                 ipam=docker.types.IPAMConfig(pool_configs=[pool]),
-                internal=not network.transit,
+                internal=internal,
                 labels=dict(labels),
                 check_duplicate=True,
             )
@@ -195,7 +207,8 @@ class DockerEngine:
 
     def create(self, container: Container, name: str, networks: Mapping[str, str], volumes: Mapping[str, str]) -> str:
         with translated(f"container {name} from {container.image}"):
-            body = _create_body(container, networks, volumes)
+            defaults = _DOCKERS_SYSCTLS if self._podman and not container.shares_network_of else {}
+            body = _create_body(container, networks, volumes, defaults)
             made: str = self._api.create_container_from_config(body, name)["Id"]  # type: ignore[no-untyped-call]
         try:
             for attachment in container.attachments[1:]:
@@ -346,8 +359,13 @@ class DockerEngine:
         return urlsplit(self.endpoint).scheme in ("unix", "http+unix") and here == (kernel, host)
 
 
-def _create_body(container: Container, networks: Mapping[str, str], volumes: Mapping[str, str]) -> dict[str, Any]:
-    """The Engine API's ContainerCreate body. Before API 1.44 it takes one network; the others are connected later."""
+def _create_body(
+    container: Container, networks: Mapping[str, str], volumes: Mapping[str, str], defaults: Mapping[str, str]
+) -> dict[str, Any]:
+    """The Engine API's ContainerCreate body. Before API 1.44 it takes one network; the others are connected later.
+
+    `defaults` are sysctls for what the container does not say itself.
+    """
     first = container.attachments[0] if container.attachments else None
     host = {
         "Binds": [f"{volumes[mount.volume]}:{mount.target}" for mount in container.volumes],
@@ -360,7 +378,7 @@ def _create_body(container: Container, networks: Mapping[str, str], volumes: Map
         "NetworkMode": _network_mode(container, networks),
         "ReadonlyRootfs": container.read_only,
         "SecurityOpt": container.security_opt,
-        "Sysctls": {**_low_ports(container), **container.sysctls},
+        "Sysctls": {**defaults, **container.sysctls},
         "Tmpfs": dict(container.tmpfs),
     }
     return {
@@ -380,11 +398,6 @@ def _network_mode(container: Container, networks: Mapping[str, str]) -> str:
     if container.shares_network_of:
         return f"container:{container.shares_network_of}"
     return networks[container.attachments[0].network] if container.attachments else "none"
-
-
-def _low_ports(container: Container) -> dict[str, str]:
-    """Docker lets everybody in a network namespace of its own listen on port 80; Podman does when it is told to."""
-    return {} if container.shares_network_of else {"net.ipv4.ip_unprivileged_port_start": "0"}
 
 
 def _device(path: str) -> dict[str, str]:

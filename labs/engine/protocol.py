@@ -33,7 +33,8 @@ class State(StrEnum):
 class EngineInfo:
     """Which engine answers, in values a result can store. `local` tells whether it shares this host's kernel;
     `architecture` is its processor in Go's word, as images have it: amd64, arm64;
-    `clock` is its machine's time when it answered, as ISO 8601, empty where it does not say."""
+    `clock` is its machine's time when it answered, as ISO 8601, empty where it does not say. `counts_memory` tells
+    whether each container has a control group with a memory controller: without it none is limited or measured."""
 
     endpoint: str
     version: str
@@ -49,6 +50,7 @@ class EngineInfo:
     architecture: str = ""
     product: str = "Docker Engine"
     clock: str = ""
+    counts_memory: bool = True
 
 
 @dataclass(frozen=True, slots=True)

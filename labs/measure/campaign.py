@@ -16,7 +16,7 @@ from labs.measure.burden import burden, deviations
 from labs.measure.figures import environment
 from labs.measure.load import LOAD
 from labs.measure.protocol import Measurer, Say, Unit, inventory, order
-from labs.measure.sampler import CgroupSampler, EngineSampler, Sampler
+from labs.measure.sampler import Sampler, choose_sampler
 from labs.results import Definition, Measurement, Phase, load, save, unit_key
 from labs.scenario import Scenario
 
@@ -57,18 +57,6 @@ def definition(asked: Order, sampler: Sampler) -> Definition:
     )
 
 
-def sampler_for(engine: Engine, backend: str | None) -> Sampler:
-    """Raises UsageError when the kernel's files are asked for and the engine runs on another kernel."""
-    local = engine.info().local
-    if backend == "cgroup" and not local:
-        raise UsageError(
-            "The kernel's files are those of another machine",
-            where=engine.info().endpoint,
-            hint="--backend engine reads the engine's statistics",
-        )
-    return EngineSampler(engine) if backend == "engine" or not local else CgroupSampler(engine)
-
-
 def measure(
     engine: Engine, asked: Order, folder: Path, out: Path | None, say: Say, on_image: Callable[[ImageEvent], None]
 ) -> tuple[Measurement, Path]:
@@ -77,7 +65,7 @@ def measure(
     An unfinished one in `folder` (or `out`) of the same definition, versions and environment is gone on with.
     Raises UsageError when `out` is another measurement, and what starting a lab raises when it is no LabsError.
     """
-    sampler = sampler_for(engine, asked.backend)
+    sampler = choose_sampler(engine, asked.backend)
     images = {
         topology: ensure(engine, image_variables(topology, inventory(asked.scenario, max(asked.peers))), on_image)
         for topology in asked.topologies

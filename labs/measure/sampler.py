@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Protocol
 
 from labs.engine import Engine
-from labs.errors import EngineProblem, NotFound
+from labs.errors import EngineProblem, NotFound, UsageError
 
 _ROOT = Path("/sys/fs/cgroup")
 _V1_NAMES = {
@@ -225,9 +225,27 @@ class CgroupSampler:
         return place
 
 
-def choose_sampler(engine: Engine) -> Sampler:
-    """The kernel's files where this process shares the engine's kernel, else the engine's statistics."""
-    return CgroupSampler(engine) if engine.info().local else EngineSampler(engine)
+def choose_sampler(engine: Engine, backend: str | None = None) -> Sampler:
+    """The kernel's files where this process shares the engine's kernel, else the engine's statistics.
+
+    `backend` cgroup or engine decides otherwise. Raises UsageError when the kernel's files are asked for and the engine
+    runs on another kernel, EngineProblem when it counts no memory by container: what could be read is others' or zero.
+    """
+    info = engine.info()
+    if not info.counts_memory:
+        raise EngineProblem(
+            "This engine counts no memory by container, so nothing can be measured on it",
+            where=info.endpoint,
+            why="a rootless engine on cgroup v1 has no control groups" if info.rootless else "no memory controller",
+            hint="inv check runs scenarios without figures; docs/engines.md says which engines count",
+        )
+    if backend == "cgroup" and not info.local:
+        raise UsageError(
+            "The kernel's files are those of another machine",
+            where=info.endpoint,
+            hint="--backend engine reads the engine's statistics",
+        )
+    return EngineSampler(engine) if backend == "engine" or not info.local else CgroupSampler(engine)
 
 
 def _from_stat(stat: Mapping[str, object]) -> dict[str, int | None]:

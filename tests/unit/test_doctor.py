@@ -201,9 +201,32 @@ def test_an_engine_elsewhere_has_its_own_kernel() -> None:
     assert levels(elsewhere) == {}
 
 
-@pytest.mark.parametrize("odd", [replace(INFO, storage_driver="vfs"), replace(INFO, rootless=True)])
-def test_an_odd_engine_is_a_warning(odd: EngineInfo) -> None:
-    assert levels(replace(GOOD, engine=EngineFacts(odd, "DOCKER_HOST"))) == {"engine": Level.WARN}
+@pytest.mark.parametrize(
+    ("odd", "lines", "todo"),
+    [
+        (replace(INFO, storage_driver="vfs"), ["the vfs driver copies"], "use overlay2"),
+        (replace(INFO, rootless=True), [], ""),
+        (
+            replace(INFO, rootless=True, cgroup_version=1, counts_memory=False),
+            ["nothing can be measured", "no container can be paused"],
+            "",
+        ),
+        (replace(INFO, counts_memory=False), ["nothing can be measured"], ""),
+        (
+            replace(INFO, product="Podman"),
+            ["where a Docker engine runs as well"],
+            "iptables",
+        ),
+        (replace(INFO, product="Podman", local=False), [], ""),
+    ],
+)
+def test_what_a_lab_cannot_do_on_an_odd_engine(odd: EngineInfo, lines: list[str], todo: str) -> None:
+    check = judge(replace(GOOD, engine=EngineFacts(odd, "DOCKER_HOST"), bridge_filter=True))[1]
+    assert check.level is (Level.WARN if lines else Level.OK)
+    assert all(line in seen for line, seen in zip(lines, check.seen.splitlines()[2:], strict=True))
+    assert check.todo.startswith(todo)
+    assert bool(check.todo) is bool(todo)
+    assert ("Podman" in check.seen.splitlines()[0]) is (odd.product == "Podman")
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from labs.engine import ContainerInfo, State
+from labs.engine import ContainerInfo, EngineInfo, State
 from labs.engine.fake import FakeEngine
-from labs.errors import EngineProblem, NotFound
+from labs.errors import EngineProblem, NotFound, UsageError
 from labs.measure import CgroupSampler, EngineSampler, Reading, choose_sampler
 from labs.measure.overhead import engine_use
 
@@ -192,6 +193,21 @@ def test_what_the_engine_does_not_know_is_unknown() -> None:
 def test_statistics_without_memory() -> None:
     with pytest.raises(EngineProblem, match="no memory figures"):
         EngineSampler(OneContainer(42, {"memory_stats": {}})).read("abc")
+
+
+def test_an_engine_that_counts_no_memory_is_not_measured() -> None:
+    class Uncounted(FakeEngine):
+        def info(self) -> EngineInfo:
+            return replace(super().info(), counts_memory=False, rootless=True)
+
+    with pytest.raises(EngineProblem, match="counts no memory by container") as refused:
+        choose_sampler(Uncounted())
+    assert "rootless" in refused.value.why
+
+
+def test_the_kernels_files_of_another_machine_cannot_be_read() -> None:
+    with pytest.raises(UsageError, match="those of another machine"):
+        choose_sampler(FakeEngine(), "cgroup")
 
 
 def test_an_engine_elsewhere_is_asked_for_its_statistics() -> None:
