@@ -71,22 +71,25 @@ class DockerEngine:
     def info(self) -> EngineInfo:
         with translated(self.endpoint):
             info = self._api.info()
+        rootless = info.get("Rootless") or any("rootless" in option for option in info.get("SecurityOptions") or ())
+        cgroup_version = int(info.get("CgroupVersion", "1").removeprefix("v"))
         return EngineInfo(
             endpoint=self.endpoint,
             version=info["ServerVersion"],
             api_version=self._api.api_version,
-            cgroup_version=int(info.get("CgroupVersion", "1").removeprefix("v")),
+            cgroup_version=cgroup_version,
             storage_driver=info["Driver"],
             kernel=info["KernelVersion"],
             os=info["OperatingSystem"],
             cpus=info["NCPU"],
             memory_bytes=info["MemTotal"],
-            rootless=any("rootless" in option for option in info.get("SecurityOptions") or ()),
+            rootless=rootless,
             local=self._shares_kernel(info["KernelVersion"], info["Name"]),
             architecture=_GO_ARCHITECTURES.get(info["Architecture"], info["Architecture"]),
             product="Podman" if self._podman else "Docker Engine",
             clock=info.get("SystemTime") or "",
-            counts_memory=info.get("MemoryLimit", True),
+            # Rootless Podman claims to limit memory where it cannot.
+            counts_memory=info.get("MemoryLimit", True) and not (rootless and cgroup_version == 1),
         )
 
     def image(self, reference: str) -> ImageInfo:
