@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from labs.engine import State
-from labs.engine.docker_engine import _DOCKERS_SYSCTLS, _create_body, _problem, _state
+from labs.engine.docker_engine import _DOCKERS_SYSCTLS, _create_body, _state
+from labs.engine.translation import problem
 from labs.errors import AddressInUse, EngineProblem, NoSpace, NotFound
 from labs.model import Container
 
@@ -29,7 +30,7 @@ def test_states(word: str, state: State) -> None:
     ],
 )
 def test_refusals(words: str, status: int, kind: type[EngineProblem]) -> None:
-    assert type(_problem(words, "there", status)) is kind
+    assert type(problem(words, "there", status)) is kind
 
 
 def test_what_docker_sets_by_itself_gives_way_to_what_a_container_says() -> None:
