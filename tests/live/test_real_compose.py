@@ -39,7 +39,7 @@ NO_HANDS = {"netbird-external-idp"}
 _PROJECT = "com.docker.compose.project"
 _SERVICE = "com.docker.compose.service"
 _START_S = 420.0  # `up --wait`; observed 7 s, with Keycloak 60 s
-_COMMANDS_S = 120.0  # two peers join by hand; observed 5 to 10 s
+_COMMANDS_S = 120.0  # two peers join by hand; observed 5 s
 _PROXY_ONLY = {"trust", "netbird: behind a proxy"}
 _STEPS = {
     Product.HEADSCALE: ("headscale: peers", "trust", "headscale: join"),
