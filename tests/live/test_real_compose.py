@@ -20,6 +20,7 @@ import pytest
 
 from labs import resources
 from labs.compose import access, needs, read
+from labs.controlplanes.reach import Direct
 from labs.controlplanes.ready import serves
 from labs.engine import ContainerInfo, Engine
 from labs.images import ensure
@@ -152,7 +153,7 @@ def serving(project: Project, engine: Engine, name: str) -> None:
     address = project.made(engine)[name].addresses[f"{project.name}_control"]
     until(
         SystemClock(),
-        lambda: serves(address, ready),
+        lambda: serves(Direct().dial, address, ready),
         lambda seen: not seen,
         what=f"The service {name}",
         timeout_s=SERVICE_READY_S,
