@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,3 +87,10 @@ def _heeded_signals() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder of its own for sockets: pytest's are too deep for their names, below a worker of pytest-xdist."""
+    with tempfile.TemporaryDirectory(prefix="ml-") as folder:
+        yield Path(folder).resolve()

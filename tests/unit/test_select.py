@@ -75,12 +75,12 @@ def system() -> FakeSystem:
 
 
 @pytest.fixture
-def pick(tmp_path: Path, system: FakeSystem) -> Callable[..., Endpoint]:
+def pick(tmp_path: Path, short_path: Path, system: FakeSystem) -> Callable[..., Endpoint]:
     """`choose` with nothing of this machine's: no engine, no settings, an empty home."""
 
     def call(explicit: str | None = None, start: bool = False, **environment: str) -> Endpoint:
         private = PrivateEngine(
-            EnginePaths(tmp_path / "p/data", tmp_path / "p/run"), system, environment.get("MESH_LABS_ENGINE") == "never"
+            EnginePaths(short_path / "p/data", short_path / "p/run"), system, environment.get("MESH_LABS_ENGINE") == "never"
         )
         return choose(
             explicit,
