@@ -28,13 +28,19 @@ class Told(list[str]):
 
 
 @pytest.fixture
+def tmp_path(short_path: Path) -> Path:
+    """Sockets lie in it."""
+    return short_path
+
+
+@pytest.fixture
 def system() -> FakeSystem:
     return FakeSystem()
 
 
 @pytest.fixture
-def engine(short_path: Path, system: FakeSystem) -> PrivateEngine:
-    return PrivateEngine(EnginePaths(short_path / "e/data", short_path / "e/run"), system)
+def engine(tmp_path: Path, system: FakeSystem) -> PrivateEngine:
+    return PrivateEngine(EnginePaths(tmp_path / "e/data", tmp_path / "e/run"), system)
 
 
 def dockerd(engine: PrivateEngine, system: FakeSystem, parent: int = 1) -> Process:
@@ -264,10 +270,10 @@ def test_stop_ends_exactly_its_own_processes(engine: PrivateEngine, system: Fake
     assert engine.status().state is PrivateState.STOPPED
 
 
-def test_stop_without_an_engine_does_nothing(engine: PrivateEngine, short_path: Path) -> None:
+def test_stop_without_an_engine_does_nothing(engine: PrivateEngine, tmp_path: Path) -> None:
     engine.stop()
     engine.stop(purge=True)
-    assert not list(short_path.iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 def test_stop_refuses_while_labs_run(engine: PrivateEngine, system: FakeSystem) -> None:

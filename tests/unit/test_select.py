@@ -49,6 +49,12 @@ def handler(version: str, status: int = 200) -> type[BaseHTTPRequestHandler]:
 
 
 @pytest.fixture
+def tmp_path(short_path: Path) -> Path:
+    """Sockets lie in it."""
+    return short_path
+
+
+@pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Something that answers as an engine does, at a socket of this name."""
     servers: list[tuple[socketserver.BaseServer, threading.Thread]] = []
@@ -75,12 +81,12 @@ def system() -> FakeSystem:
 
 
 @pytest.fixture
-def pick(tmp_path: Path, short_path: Path, system: FakeSystem) -> Callable[..., Endpoint]:
+def pick(tmp_path: Path, system: FakeSystem) -> Callable[..., Endpoint]:
     """`choose` with nothing of this machine's: no engine, no settings, an empty home."""
 
     def call(explicit: str | None = None, start: bool = False, **environment: str) -> Endpoint:
         private = PrivateEngine(
-            EnginePaths(short_path / "p/data", short_path / "p/run"), system, environment.get("MESH_LABS_ENGINE") == "never"
+            EnginePaths(tmp_path / "p/data", tmp_path / "p/run"), system, environment.get("MESH_LABS_ENGINE") == "never"
         )
         return choose(
             explicit,
